@@ -1,0 +1,378 @@
+"""The front door: explain(model, images, method) and the table of methods.
+
+Every method is the sentence ``saliency = Norm(Up(ReLU(sum_k alpha_k A^k)))`` and differs in three choices: the
+target (which scalar is read off the output), its reference (a class, another image, or the image itself) and
+the weighting (how alpha_k is got from the target). A method is one row of :data:`METHODS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fam_lib import weighting
+from fam_lib.capture import evaluating, last_spatial_layer, resolve_layer, run_with_layer
+from fam_lib.masking import gaussian_blur, min_max, upsample
+from fam_lib.targets import Target, class_confidence, class_score, cosine, projection
+from fam_lib.weighting import Probe, Progress, Weighting, at_least_float32
+
+Reference = Literal["class", "other", "self"]
+GRADIENT_WEIGHTINGS = {
+    weighting.gradient_mean,
+    weighting.gradient_plus_plus,
+    weighting.gradient_x_activation,
+    weighting.gradient_positive,
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table of methods.
+
+    Attributes:
+        name: as in the paper, lower case with hyphens.
+        weighting: how alpha_k is got from the target.
+        target: the scalar read off the output; None for a control, whose map depends on no target.
+        reference: what the target is measured against: a class, another image's feature, the image's own.
+        kind: "paper" (the paper has it), "grid" (the table's other cells) or "control".
+        source: where the method comes from.
+        rectify: apply the ReLU; Eq. 2 and 5 (CAM, RAM) have none.
+        normalise: min-max the map; the all-ones control has nothing to stretch.
+    """
+
+    name: str
+    weighting: Weighting
+    target: Target | None = None
+    reference: Reference | None = None
+    kind: Literal["paper", "grid", "control"] = "grid"
+    source: str = "this workbook"
+    rectify: bool = True
+    normalise: bool = True
+
+    @property
+    def needs_gradient(self) -> bool:
+        return self.weighting in GRADIENT_WEIGHTINGS
+
+
+_mean = weighting.gradient_mean
+_plus = weighting.gradient_plus_plus
+_xgrad = weighting.gradient_x_activation
+_layer = weighting.gradient_positive
+_ablation = weighting.ablation
+_score = weighting.softmax_of_masked_scores
+_head = weighting.head_weights
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        # target: a class
+        Method("grad-cam", _mean, class_score, "class", "paper", "Selvaraju et al. 2017; Eq. 3"),
+        Method("score-cam", _score, class_confidence, "class", "paper", "Wang et al. 2020"),
+        Method("cam", _head, class_score, "class", "paper", "Zhou et al. 2016; Eq. 2", rectify=False),
+        Method("grad-cam++", _plus, class_score, "class", "grid", "Chattopadhyay et al. 2018"),
+        Method("xgrad-cam", _xgrad, class_score, "class", "grid", "Fu et al. 2020"),
+        Method("layer-cam", _layer, class_score, "class", "grid", "Jiang et al. 2021"),
+        Method("ablation-cam", _ablation, class_score, "class", "grid", "Ramaswamy et al. 2020"),
+        # target: the projection on another image's feature
+        Method("ram", _head, projection, "other", "paper", "Yang et al. 2019; Eq. 5", rectify=False),
+        Method("grad-ram", _mean, projection, "other", "paper", "Eq. 6"),
+        Method("grad-ram++", _plus, projection, "other"),
+        Method("xgrad-ram", _xgrad, projection, "other"),
+        Method("layer-ram", _layer, projection, "other"),
+        Method("ablation-ram", _ablation, projection, "other"),
+        Method("score-ram", _score, projection, "other"),
+        # target: the cosine to another image's feature
+        Method("cg-ram", _mean, cosine, "other", "paper", "Shen et al. 2020; Eq. 7"),
+        Method("cg-ram++", _plus, cosine, "other"),
+        Method("xgrad-cg-ram", _xgrad, cosine, "other"),
+        Method("layer-cg-ram", _layer, cosine, "other"),
+        Method("ablation-cg-ram", _ablation, cosine, "other"),
+        Method("score-cg-ram", _score, cosine, "other"),
+        # target: the projection on the image's own feature, whose gradient is that of |f(X)|
+        Method("grad-fam", _mean, projection, "self", "paper", "Eq. 9"),
+        Method("fam", _head, projection, "self", "grid", "closed form of Eq. 9 behind GAP"),
+        Method("grad-fam++", _plus, projection, "self"),
+        Method("xgrad-fam", _xgrad, projection, "self"),
+        Method("layer-fam", _layer, projection, "self"),
+        Method("ablation-fam", _ablation, projection, "self"),
+        Method("score-norm-fam", _score, projection, "self"),
+        # target: the cosine to the image's own feature
+        Method("score-fam", _score, cosine, "self", "paper", "Eq. 10-13, Algorithm 1"),
+        Method("cg-fam", _mean, cosine, "self", "grid", "Section 3.1: its gradient vanishes"),
+        Method("ablation-cg-fam", _ablation, cosine, "self"),
+        # controls
+        Method("uniform", weighting.uniform, kind="control", source="mean activation"),
+        Method("random-weights", weighting.random_weights, kind="control"),
+        Method("random-map", weighting.random_map, kind="control"),
+        Method("centre-prior", weighting.centre_prior, kind="control"),
+        Method("all-ones", weighting.all_ones, kind="control", normalise=False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What :func:`explain` found out about N images.
+
+    Attributes:
+        saliency: (N, H, W) float32 in [0, 1]: the map upsampled to the input, then min-max normalised.
+        cam: (N, h, w), the raw map L = ReLU(sum_k alpha_k A^k) on the layer's grid.
+        weights: (N, C), alpha_k; None where the method has no single weight a channel.
+        target: (N,), the target's value on the images; NaN for a control.
+        flat: (N,) bool, maps without any variation: their saliency is all zeros (all ones for the control).
+    """
+
+    saliency: Tensor
+    cam: Tensor
+    weights: Tensor | None
+    target: Tensor
+    flat: Tensor
+
+
+class Explainer:
+    """Explains any number of batches by one method; see :func:`explain` for the arguments.
+
+    The layer is looked up once. The model is left as it was after every call, also when one fails.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: str | Method = "score-fam",
+        layer: str | nn.Module | None = None,
+        *,
+        branch: int | None = None,
+        batch_size: int | None = None,
+        precision: torch.dtype | None = None,
+        baseline: Callable[[Tensor], Tensor] = gaussian_blur,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.method = method if isinstance(method, Method) else find_method(method)
+        self.layer = None if layer is None else resolve_layer(model, layer)
+        self.branch = branch
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        if precision not in (None, torch.float32, torch.float16, torch.bfloat16):
+            raise ValueError(f"precision must be torch.float32, float16 or bfloat16, got {precision!r}")
+        self.precision = None if precision is torch.float32 else precision
+        self.baseline = baseline
+        self.seed = seed
+        self.progress = progress
+
+    def __call__(self, images: Tensor, reference: Tensor | None = None) -> Explanation:
+        """Explain one batch; see :func:`explain`."""
+        _check_images(images)
+        # Tensors made under inference_mode cannot take part in a graph, so a caller's is switched off here.
+        with torch.inference_mode(False), torch.no_grad(), evaluating(self.model):
+            images = images.clone() if images.is_inference() else images
+            if self.layer is None:
+                self.layer = last_spatial_layer(self.model, images)
+            return self._explain(images, reference)
+
+    def _explain(self, images: Tensor, reference: Tensor | None) -> Explanation:
+        method = self.method
+        activations, outputs = run_with_layer(
+            self.model, self.layer, images, branch=self.branch, gradient=method.needs_gradient
+        )
+        outputs = _check_outputs(outputs, len(images))
+        probe = Probe(
+            model=self.model,
+            layer=self.layer,
+            branch=self.branch,
+            images=images,
+            activations=activations,
+            outputs=outputs,
+            target=method.target,
+            reference=_find_reference(method, outputs.detach(), reference),
+            make_baseline=self.baseline,
+            batch_size=self.batch_size or default_batch_size(images.device),
+            precision=self.precision,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        alpha = method.weighting(probe)
+        cam = combine(alpha, activations.detach())
+        cam = cam.relu() if method.rectify else cam
+        target = cam.new_full((len(images),), torch.nan) if method.target is None else probe.score(outputs)
+        return Explanation(
+            saliency=to_saliency(cam, images.shape[-2:], method.normalise),
+            cam=cam,
+            weights=alpha if alpha.dim() == 2 else None,
+            target=target.detach(),
+            flat=is_flat(cam),
+        )
+
+
+def explain(
+    model: nn.Module,
+    images: Tensor,
+    method: str | Method = "score-fam",
+    layer: str | nn.Module | None = None,
+    *,
+    reference: Tensor | None = None,
+    **options: object,
+) -> Explanation:
+    """Which regions of each image does its feature vector, or its class score, come from?
+
+    Args:
+        model: any network that maps images to feature vectors (N, D), or to logits for the class targets.
+            Explained in eval mode and left as it was: no hook, modes restored, on error too.
+        images: (N, 3, H, W) float, normalised as the model wants it.
+        method: a name of :data:`METHODS`, or a :class:`Method` of your own.
+        layer: dotted name or module whose output (N, C, h, w) is A; None: the last one with a spatial output.
+        reference: (N, D) features of other images for the RAM family; (N,) class indices, or None for the
+            predicted classes, for the CAM family; None for the FAM family, whose reference is the image.
+        options: ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one
+            forward), ``precision`` (torch.bfloat16 or float16 for the masked forwards; scores stay float32),
+            ``baseline`` (function images -> B, default the 51 x 51 blur), ``seed`` (of the random controls),
+            ``progress`` (for instance ``tqdm.tqdm``).
+
+    Returns:
+        An :class:`Explanation`.
+
+    Raises:
+        ValueError: method, layer, reference or images do not fit; the message says how.
+        TypeError: images are no float tensor, or the model returns no tensor.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> explain(model, torch.rand(2, 3, 64, 32), "grad-fam").saliency.shape
+        torch.Size([2, 64, 32])
+    """
+    return Explainer(model, method, layer, **options)(images, reference)
+
+
+def find_method(name: str) -> Method:
+    """The row of :data:`METHODS` with this name.
+
+    Raises:
+        ValueError: there is none; the message lists near names.
+    """
+    if name not in METHODS:
+        near = get_close_matches(str(name), METHODS, n=3) or list(METHODS)
+        raise ValueError(f"unknown method {name!r}; did you mean one of {near}?")
+    return METHODS[name]
+
+
+def combine(alpha: Tensor, activations: Tensor) -> Tensor:
+    """sum_k alpha_k A^k for alpha (N, C) or (N, C, h, w); a map (N, h, w) is passed on. -> (N, h, w)."""
+    if alpha.dim() == 3:
+        return alpha
+    if alpha.dim() == 2:
+        return torch.einsum("nc,nchw->nhw", alpha.to(activations.dtype), activations)
+    return (alpha * activations).sum(1)
+
+
+def to_saliency(cam: Tensor, size: tuple[int, int], normalise: bool = True) -> Tensor:
+    """Norm(Up(cam)) in float32; upsampled first, so that the maximum is 1 on the image's own grid.
+
+    Args:
+        cam: (N, h, w) raw maps.
+        size: (H, W) of the image.
+        normalise: min-max every map; a flat one becomes zeros.
+
+    Returns:
+        (N, H, W) float32.
+    """
+    up = upsample(at_least_float32(cam), size)
+    return (min_max(up.masked_fill(is_flat(cam)[:, None, None], 0)) if normalise else up).float()
+
+
+def is_flat(maps: Tensor) -> Tensor:
+    """Maps (N, h, w) whose span is no more than rounding -> (N,) bool.
+
+    Judged before upsampling: interpolating a constant leaves rounding noise that min-max would blow up.
+    """
+    low, high = maps.amin((1, 2)), maps.amax((1, 2))
+    return high - low <= 4 * torch.finfo(maps.dtype).eps * maps.abs().amax((1, 2))
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Small batches stay in a CPU's cache; a GPU wants to be filled."""
+    return 8 if device.type == "cpu" else 256
+
+
+def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"images must be a float tensor, normalised as the model wants it, got {kind}")
+    if images.dim() != 4 or len(images) == 0:
+        raise ValueError(f"images must have the shape (N, 3, H, W) with N > 0, got {tuple(images.shape)}")
+    bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(f"images {bad} hold NaN or infinite values: check how they were read and normalised")
+
+
+def _check_outputs(outputs: object, n: int) -> Tensor:
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"the model must return one tensor (N, D), got {type(outputs).__name__}; wrap it in a module that "
+            "returns the feature vector or the logits"
+        )
+    if outputs.dim() != 2 or len(outputs) != n:
+        raise ValueError(
+            f"the model must return one vector an image, (N, D) with N={n}, got {tuple(outputs.shape)}; pool or "
+            "flatten its output first"
+        )
+    outputs = at_least_float32(outputs)
+    if not outputs.isfinite().all():
+        raise ValueError("the model returned NaN or infinite values for these images")
+    return outputs
+
+
+def _find_reference(method: Method, outputs: Tensor, reference: Tensor | None) -> Tensor | None:
+    """The target's reference, one row per image, checked against what the method needs."""
+    if method.reference == "class":
+        return _check_classes(outputs.argmax(1) if reference is None else reference, outputs)
+    if method.reference == "other":
+        return _check_features(method, reference, outputs)
+    if reference is not None:
+        raise ValueError(
+            f"{method.name} takes no reference"
+            + (": its reference is the image itself" if method.reference == "self" else "")
+            + "; for another image use ram, grad-ram, cg-ram or score-cg-ram"
+        )
+    if method.target is projection and method.needs_gradient and _all_unit_norm(outputs):
+        raise ValueError(
+            f"the model L2-normalises its features, |f(X)| = 1 for every image, so {method.name} is identically "
+            "zero: pass a model that returns the feature before the normalisation, or use score-fam"
+        )
+    return outputs if method.reference == "self" else None
+
+
+def _all_unit_norm(features: Tensor) -> bool:
+    return bool(((features.norm(dim=1) - 1).abs() < 1e-4).all())
+
+
+def _check_classes(classes: Tensor, logits: Tensor) -> Tensor:
+    classes = torch.as_tensor(classes, device=logits.device)
+    n, k = logits.shape
+    if classes.is_floating_point() or classes.shape != (n,):
+        raise ValueError(f"reference must be ({n},) class indices, got {tuple(classes.shape)} {classes.dtype}")
+    if ((classes < 0) | (classes >= k)).any():
+        raise ValueError(f"class indices must lie in 0..{k - 1}, got {classes.tolist()}")
+    return classes
+
+
+def _check_features(method: Method, reference: Tensor | None, outputs: Tensor) -> Tensor:
+    if reference is None:
+        raise ValueError(
+            f"{method.name} compares with another image: pass reference=(N, D) features of the model. For an "
+            "explanation without another image use grad-fam or score-fam"
+        )
+    if reference.shape != outputs.shape:
+        raise ValueError(f"reference must have the shape {tuple(outputs.shape)}, got {tuple(reference.shape)}")
+    reference = reference.to(outputs).clone()
+    if not reference.isfinite().all() or (reference.norm(dim=1) == 0).any():
+        raise ValueError("reference holds NaN, infinite values or a zero vector")
+    return reference
+
+

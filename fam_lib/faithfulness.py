@@ -1,0 +1,417 @@
+"""Faithfulness: how well an explanation map stands for its image, by the metrics of the paper's Section 4.2.
+
+For every query there are three images: the original X, the explanation map E (X with the pixels outside the
+saliency map replaced by the baseline) and the baseline B itself. Their features rank the same gallery, and
+the loss from X to E is compared with the loss from X to B.
+
+These metrics reward area: an all-ones map gives E = X and drops of 0. Read them beside the retained area, at
+equal area, and beside controls. Every mean here comes with its number of undefined queries.
+
+Values are fractions (0.17, not 17 %), per query, float64, on the CPU; NaN marks an undefined query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fam_lib.masking import B_HIGH, B_LOW
+from fam_lib.retrieval import ApKind, Labels, Ranking, average_precision, evaluate
+
+TOLERANCE = 1e-6
+"""A difference of scores up to this is float noise: no increase (Eq. 17), and no denominator (Eq. 15-16)."""
+
+EQUAL_AREAS = (0.1, 0.2, 0.3, 0.5)
+"""Shares of pixels at which methods are compared at equal retained area."""
+
+BOOTSTRAP_ENTRIES = 4_000_000
+"""Resampled values held at once; fixed, because the draws depend on it."""
+
+
+# --- Eq. 15-17 per query ------------------------------------------------------------------------------------
+
+
+def as_drop(as_x: Tensor, as_e: Tensor, as_b: Tensor) -> Tensor:
+    """Average similarity drop of each query, the summand of Eq. 15.
+
+    Mean similarities serve as well as the paper's sums over G_q: the size of G_q cancels.
+
+    Args:
+        as_x: (Q,) mean similarity of the original to its true matches (`Ranking.match_similarity`).
+        as_e: (Q,) the same of the explanation map.
+        as_b: (Q,) the same of the baseline image.
+
+    Returns:
+        (Q,) max(0, as_x - as_e) / (as_x - as_b), >= 0, above 1 where E is worse than B. NaN (undefined) where
+        as_x - as_b <= TOLERANCE, i.e. where the baseline is as good as the original, or an input is NaN.
+
+    Raises:
+        ValueError: the inputs are not 1-D of one length.
+    """
+    return _relative_drop(*_vectors(as_x=as_x, as_e=as_e, as_b=as_b))
+
+
+def ap_drop(ap_x: Tensor, ap_e: Tensor, ap_b: Tensor) -> Tensor:
+    """Average precision drop of each query, the summand of Eq. 16.
+
+    Args:
+        ap_x: (Q,) average precision of the original.
+        ap_e: (Q,) the same of the explanation map.
+        ap_b: (Q,) the same of the baseline image.
+
+    Returns:
+        (Q,) max(0, ap_x - ap_e) / (ap_x - ap_b); NaN as in `as_drop`.
+
+    Raises:
+        ValueError: the inputs are not 1-D of one length.
+    """
+    return _relative_drop(*_vectors(ap_x=ap_x, ap_e=ap_e, ap_b=ap_b))
+
+
+def ap_increase(ap_x: Tensor, ap_e: Tensor) -> Tensor:
+    """Whether the explanation map retrieves better than the original, the summand of Eq. 17.
+
+    Args:
+        ap_x: (Q,) average precision of the original.
+        ap_e: (Q,) average precision of the explanation map.
+
+    Returns:
+        (Q,) 1.0 where ap_e > ap_x + TOLERANCE, else 0.0; NaN where either is NaN.
+
+    Raises:
+        ValueError: the inputs are not 1-D of one length.
+    """
+    x, e = _vectors(ap_x=ap_x, ap_e=ap_e)
+    return (e > x + TOLERANCE).double().masked_fill(x.isnan() | e.isnan(), torch.nan)
+
+
+def ratio_of_means(x: Tensor, e: Tensor, b: Tensor) -> float:
+    """Eq. 15 or 16 with the averages taken before the division instead of after it.
+
+    It is taken over the same queries as the mean of ratios, so that the two differ in this choice alone.
+
+    Args:
+        x: (Q,) scores (AS or AP) of the originals.
+        e: (Q,) scores of the explanation maps.
+        b: (Q,) scores of the baseline images.
+
+    Returns:
+        sum(max(0, x - e)) / sum(x - b) over the defined queries; NaN if there is none.
+
+    Raises:
+        ValueError: the inputs are not 1-D of one length.
+    """
+    x, e, b = _vectors(x=x, e=e, b=b)
+    defined = ~_relative_drop(x, e, b).isnan()
+    return float((x - e).clamp(min=0)[defined].sum() / (x - b)[defined].sum())
+
+
+def _relative_drop(x: Tensor, e: Tensor, b: Tensor) -> Tensor:
+    loss, full_loss = (x - e).clamp(min=0), x - b
+    return torch.where(full_loss > TOLERANCE, loss / full_loss, torch.nan)
+
+
+def _vectors(**named: Tensor) -> list[Tensor]:
+    """The inputs as 1-D float64 CPU tensors of one length."""
+    vectors = [torch.as_tensor(values).detach().cpu().double() for values in named.values()]
+    shapes = {name: tuple(vector.shape) for name, vector in zip(named, vectors, strict=True)}
+    if any(vector.ndim != 1 for vector in vectors) or len(set(shapes.values())) > 1:
+        raise ValueError(f"expected one-dimensional inputs of one length, one value per query, got {shapes}")
+    return vectors
+
+
+# --- from features to a table per query ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Eq. 15-17 for each of Q queries: (Q,) float64 fractions, NaN where undefined.
+
+    Attributes:
+        as_drop: summand of Eq. 15, lower is better.
+        ap_drop: summand of Eq. 16, lower is better.
+        ap_increase: summand of Eq. 17, 0 or 1, higher is better.
+        as_x: mean similarity to the true matches, of the originals.
+        as_e: the same of the explanation maps.
+        as_b: the same of the baseline images.
+        ap_x: average precision of the originals.
+        ap_e: the same of the explanation maps.
+        ap_b: the same of the baseline images.
+    """
+
+    as_drop: Tensor
+    ap_drop: Tensor
+    ap_increase: Tensor
+    as_x: Tensor
+    as_e: Tensor
+    as_b: Tensor
+    ap_x: Tensor
+    ap_e: Tensor
+    ap_b: Tensor
+
+    def __len__(self) -> int:
+        """Number of queries, undefined ones included."""
+        return len(self.as_drop)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The nine vectors by name, as a table library takes them."""
+        return {name: values.numpy() for name, values in vars(self).items()}
+
+
+def compare(
+    ranking_x: Ranking, ranking_e: Ranking, ranking_b: Ranking, *, ap: ApKind = "standard"
+) -> Faithfulness:
+    """Eq. 15-17 from the rankings of originals, explanation maps and baselines.
+
+    Originals and baselines do not depend on the method explained: rank them once and reuse them.
+
+    Args:
+        ranking_x: of the Q originals.
+        ranking_e: of their explanation maps, in the same order, against the same gallery.
+        ranking_b: of their baseline images, likewise.
+        ap: "standard" or "trapezoid".
+
+    Returns:
+        The Faithfulness of the Q queries.
+
+    Raises:
+        ValueError: the rankings are not of the same queries and gallery, or ap is unknown.
+    """
+    for which, other in (("explanation maps", ranking_e), ("baselines", ranking_b)):
+        if not torch.equal(ranking_x.n_matches, other.n_matches):
+            raise ValueError(
+                f"the rankings of originals and {which} differ in the number of matches per query: "
+                f"they are not of the same queries, in the same order, and the same gallery"
+            )
+    as_x, as_e, as_b = (r.match_similarity for r in (ranking_x, ranking_e, ranking_b))
+    ap_x, ap_e, ap_b = (average_precision(r, ap) for r in (ranking_x, ranking_e, ranking_b))
+    return Faithfulness(
+        as_drop(as_x, as_e, as_b),
+        ap_drop(ap_x, ap_e, ap_b),
+        ap_increase(ap_x, ap_e),
+        *(as_x, as_e, as_b),
+        *(ap_x, ap_e, ap_b),
+    )
+
+
+def measure(
+    features_x: Tensor,
+    features_e: Tensor,
+    features_b: Tensor,
+    query_ids: Labels,
+    query_cams: Labels,
+    gallery_features: Tensor,
+    gallery_ids: Labels,
+    gallery_cams: Labels,
+    *,
+    ap: ApKind = "standard",
+    block_size: int | None = None,
+) -> Faithfulness:
+    """Eq. 15-17 from features, by cosine similarity.
+
+    G_q of Eq. 15 are the true matches after the same-camera rule.
+
+    Args:
+        features_x: (Q, D) of the originals; need not be normalised.
+        features_e: (Q, D) of the explanation maps.
+        features_b: (Q, D) of the baseline images.
+        query_ids: (Q,) integer identities.
+        query_cams: (Q,) integer cameras.
+        gallery_features: (G, D), original images.
+        gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
+        gallery_cams: (G,) integer cameras.
+        ap: "standard" or "trapezoid".
+        block_size: see `retrieval.evaluate`; the three rankings use the same blocks, so that E = X gives
+            exactly equal scores.
+
+    Returns:
+        The Faithfulness of the Q queries.
+
+    Raises:
+        TypeError: see `retrieval.evaluate`.
+        ValueError: see `retrieval.evaluate`; or ap is unknown.
+    """
+    gallery = (query_ids, query_cams, gallery_features, gallery_ids, gallery_cams)
+    x, e, b = (evaluate(f, *gallery, block_size=block_size) for f in (features_x, features_e, features_b))
+    return compare(x, e, b, ap=ap)
+
+
+# --- area ---------------------------------------------------------------------------------------------------
+
+
+def retained_area(mask: Tensor) -> Tensor:
+    """Share of the input that an explanation mask keeps; a pixel kept to delta counts as delta.
+
+    Args:
+        mask: (N, H, W) bool or float in [0, 1], e.g. the mask of Eq. 14.
+
+    Returns:
+        (N,) float64 in [0, 1], on the CPU.
+
+    Raises:
+        ValueError: mask is not (N, H, W) with H, W >= 1, or has a value outside [0, 1].
+    """
+    _check_maps("mask", mask)
+    values = mask.detach().cpu().double()
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("mask must hold values in [0, 1] only")
+    return values.mean(dim=(1, 2))
+
+
+def zone_shares(saliency: Tensor, low: float = B_LOW, high: float = B_HIGH) -> tuple[Tensor, Tensor]:
+    """Shares of the pixels in the two zones that Eq. 14 keeps.
+
+    Args:
+        saliency: (N, H, W) in [0, 1].
+        low: B_Low of Eq. 14.
+        high: B_High of Eq. 14.
+
+    Returns:
+        Two (N,) float64 tensors on the CPU: the share >= high, and the share >= low but < high. The retained
+        area of Eq. 14 is the first plus delta times the second.
+
+    Raises:
+        ValueError: saliency is not (N, H, W) with H, W >= 1 or holds NaN, or low > high.
+    """
+    if low > high:
+        raise ValueError(f"low must not exceed high, got low {low} and high {high}")
+    _check_maps("saliency", saliency)
+    # Compared in the precision of the maps, as the mask itself is: 0.3 in float32 is not 0.3 in float64.
+    strong, medium = saliency >= high, (saliency >= low) & (saliency < high)
+    return _share(strong), _share(medium)
+
+
+def _check_maps(name: str, maps: Tensor) -> None:
+    if maps.ndim != 3 or 0 in maps.shape[1:]:
+        raise ValueError(f"{name} must be (N, H, W) with H, W >= 1, got shape {tuple(maps.shape)}")
+    if maps.isnan().any():
+        raise ValueError(f"{name} holds NaN")
+
+
+def _share(chosen: Tensor) -> Tensor:
+    return chosen.cpu().double().mean(dim=(1, 2))
+
+
+def curve_area(scores: Tensor, shares: Tensor) -> Tensor:
+    """Area under insertion or deletion curves by the trapezoid rule, as a mean height.
+
+    Args:
+        scores: (N, S) score of N images after each of S steps.
+        shares: (S,) share of the pixels inserted or deleted at each step, strictly increasing; S >= 2.
+
+    Returns:
+        (N,) float64 area divided by the range of the shares, so a constant curve has its own height.
+
+    Raises:
+        ValueError: shapes disagree, S < 2, or the shares do not increase.
+    """
+    heights, steps = (torch.as_tensor(values).detach().cpu().double() for values in (scores, shares))
+    if heights.ndim != 2 or steps.ndim != 1 or heights.shape[1] != len(steps) or len(steps) < 2:
+        raise ValueError(
+            f"expected scores (N, S) and shares (S,) with S >= 2, "
+            f"got {tuple(heights.shape)} and {tuple(steps.shape)}"
+        )
+    if not (steps.diff() > 0).all():
+        raise ValueError("shares must increase strictly from step to step")
+    return torch.trapezoid(heights, steps, dim=1) / (steps[-1] - steps[0])
+
+
+# --- means with intervals -----------------------------------------------------------------------------------
+
+
+class Summary(NamedTuple):
+    """A mean over queries with its bootstrap interval.
+
+    Attributes:
+        mean: over the defined queries; NaN if there is none.
+        lo: lower end of the interval; NaN with fewer than two defined queries.
+        hi: upper end of the interval, likewise.
+        n: number of defined queries.
+        undefined: number of queries left out.
+    """
+
+    mean: float
+    lo: float
+    hi: float
+    n: int
+    undefined: int
+
+
+def summarise(
+    values: Tensor | np.ndarray | Sequence[float], *, n_boot: int = 2000, seed: int = 0, level: float = 0.95
+) -> Summary:
+    """Mean over the defined queries with a percentile bootstrap interval; the mean of Eq. 15, 16 or 17.
+
+    Queries are resampled as if independent. Queries of one person are not quite so: the interval is on the
+    narrow side.
+
+    Args:
+        values: (Q,) one value per query; NaN is undefined and left out.
+        n_boot: number of resamples.
+        seed: of the generator; one seed, one interval.
+        level: coverage aimed at, in (0, 1).
+
+    Returns:
+        The Summary.
+
+    Raises:
+        ValueError: values is not 1-D or holds an infinity, n_boot < 1, or level is outside (0, 1).
+    """
+    if n_boot < 1:
+        raise ValueError(f"n_boot must be at least 1, got {n_boot}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level}")
+    (vector,) = _vectors(values=values)
+    if vector.isinf().any():
+        raise ValueError("values holds an infinity; an undefined query must be NaN")
+    defined = vector[~vector.isnan()].numpy()
+    n, undefined = len(defined), len(vector) - len(defined)
+    mean = float(defined.mean()) if n else float("nan")
+    if n < 2:
+        return Summary(mean, float("nan"), float("nan"), n, undefined)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    lo, hi = np.quantile(_bootstrap_means(defined, n_boot, seed), tails)
+    return Summary(mean, float(lo), float(hi), n, undefined)
+
+
+def paired_difference(
+    a: Tensor | np.ndarray | Sequence[float],
+    b: Tensor | np.ndarray | Sequence[float],
+    *,
+    n_boot: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Summary:
+    """Mean of a - b over the queries where both are defined, with a bootstrap interval of the difference.
+
+    Args:
+        a: (Q,) values of one method.
+        b: (Q,) values of another method on the same queries, in the same order.
+        n_boot: see `summarise`.
+        seed: see `summarise`.
+        level: see `summarise`.
+
+    Returns:
+        The Summary of a - b; a query is undefined if either value is.
+
+    Raises:
+        ValueError: a and b are not 1-D of one length, or as `summarise`.
+    """
+    first, second = _vectors(a=a, b=b)
+    if first.isinf().any() or second.isinf().any():
+        raise ValueError("a or b holds an infinity; an undefined query must be NaN")
+    return summarise(first - second, n_boot=n_boot, seed=seed, level=level)
+
+
+def _bootstrap_means(values: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
+    """(n_boot,) means of resamples with replacement, in chunks of bounded memory."""
+    generator = np.random.default_rng(seed)
+    n = len(values)
+    chunk = max(1, BOOTSTRAP_ENTRIES // n)
+    sizes = [min(chunk, n_boot - start) for start in range(0, n_boot, chunk)]
+    return np.concatenate([values[generator.integers(0, n, size=(size, n))].mean(axis=1) for size in sizes])

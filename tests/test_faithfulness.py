@@ -1,0 +1,370 @@
+"""Eq. 15-17, areas and intervals: closed forms, hand-computed cases and the controls' known values."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fam_lib import faithfulness
+from fam_lib.faithfulness import (
+    Faithfulness,
+    ap_drop,
+    ap_increase,
+    as_drop,
+    compare,
+    curve_area,
+    measure,
+    paired_difference,
+    ratio_of_means,
+    retained_area,
+    summarise,
+    zone_shares,
+)
+from fam_lib.masking import explanation_mask, top_share_mask
+from fam_lib.retrieval import evaluate, matches
+
+NAN = math.nan
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def same(found, expected):
+    assert found.tolist() == pytest.approx(list(expected), nan_ok=True)
+
+
+def embedding_case(seed=0, n_ids=8, dim=16):
+    """Features of X, E and B (B nearly at random) with labels; the last query has no match."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(rows):
+        return torch.randn(rows, dim, generator=generator)
+
+    centres = noise(n_ids + 1)
+    query_ids = torch.arange(1, n_ids + 2).repeat_interleave(2)[:-1]
+    query_cams = torch.arange(len(query_ids)) % 2
+    gallery_ids = torch.arange(n_ids + 1).repeat_interleave(6)  # 0 are distractors
+    gallery_cams = torch.arange(len(gallery_ids)) % 3
+    x = centres[query_ids - 1] + 0.5 * noise(len(query_ids))
+    b = noise(len(query_ids))
+    e = 0.7 * x + 0.3 * b
+    gallery = (gallery_ids[:, None] > 0) * centres[gallery_ids - 1] + 0.7 * noise(len(gallery_ids))
+    return (x, e, b), (query_ids, query_cams, gallery, gallery_ids, gallery_cams)
+
+
+# --- Eq. 15-17 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drop", [as_drop, ap_drop])
+def test_drop_by_hand(drop):
+    x = tensor(0.8, 0.8, 0.8, 0.8, 0.8)
+    e = tensor(0.8, 0.6, 0.2, 0.1, 0.9)  # as good, between, as bad as B, worse than B, better than X
+    b = tensor(0.2, 0.2, 0.2, 0.2, 0.2)
+    same(drop(x, e, b), [0, 1 / 3, 1, 7 / 6, 0])
+
+
+@pytest.mark.parametrize("drop", [as_drop, ap_drop])
+def test_drop_is_undefined_without_a_positive_denominator(drop):
+    x = tensor(0.5, 0.5, 0.5, NAN, 0.5)
+    e = tensor(0.4, 0.4, 0.4, NAN, 0.4)
+    b = tensor(0.5, 0.6, 0.5 - 1e-8, NAN, 0.3)  # equal, better, better but for noise, no match, proper
+    same(drop(x, e, b), [NAN, NAN, NAN, NAN, 0.5])
+
+
+def test_increase_by_hand():
+    x = tensor(0.5, 0.5, 0.5, 0.5, NAN, 0.5)
+    e = tensor(0.6, 0.5, 0.4, 0.5 + 1e-8, NAN, 0.5 + 1e-5)
+    same(ap_increase(x, e), [1, 0, 0, 0, NAN, 1])
+
+
+def test_ratio_of_means_by_hand():
+    x, e, b = tensor(0.8, 0.5, 0.5, NAN), tensor(0.6, 0.6, 0.1, NAN), tensor(0.4, 0.3, 0.5, NAN)
+    # The third query is undefined. Losses 0.2 and 0 (clipped), full losses 0.4 and 0.2.
+    assert ratio_of_means(x, e, b) == pytest.approx(0.2 / 0.6)
+    assert summarise(as_drop(x, e, b)).mean == pytest.approx((0.5 + 0) / 2)
+    assert math.isnan(ratio_of_means(x[2:], e[2:], b[2:]))
+
+
+def test_vectors_must_agree():
+    with pytest.raises(ValueError, match=r"one-dimensional inputs of one length.*'ap_e': \(3,\)"):
+        ap_drop(tensor(1, 2), tensor(1, 2, 3), tensor(1, 2))
+    with pytest.raises(ValueError, match="one-dimensional"):
+        ap_increase(torch.ones(2, 2), torch.ones(2, 2))
+
+
+@given(
+    scores=st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+        min_size=1,
+        max_size=20,
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_drop_is_never_negative_infinite_or_wrongly_undefined(scores):
+    x, e, b = torch.tensor(scores, dtype=torch.float64).T
+    drop = as_drop(x, e, b)
+    assert torch.equal(drop.isnan(), x - b <= 1e-6)
+    assert ((drop >= 0) & drop.isfinite()).logical_or(drop.isnan()).all()
+    assert torch.equal(drop == 0, (e >= x) & (x - b > 1e-6))
+
+
+# --- from features ------------------------------------------------------------------------------------------
+
+
+def test_zero_map_gives_drops_of_exactly_one():
+    (x, _, b), gallery = embedding_case()
+    table = measure(x, b, b, *gallery)
+    assert set(table.as_drop[~table.as_drop.isnan()].tolist()) == {1.0}
+    assert set(table.ap_drop[~table.ap_drop.isnan()].tolist()) == {1.0}
+
+
+def test_all_ones_map_gives_drops_of_exactly_zero():
+    (x, _, b), gallery = embedding_case()
+    table = measure(x, x, b, *gallery)
+    assert set(table.as_drop[~table.as_drop.isnan()].tolist()) == {0.0}
+    assert set(table.ap_drop[~table.ap_drop.isnan()].tolist()) == {0.0}
+    assert set(table.ap_increase[~table.ap_increase.isnan()].tolist()) == {0.0}
+
+
+def test_measure_follows_the_words_of_eq_15():
+    (x, e, b), gallery = embedding_case()
+    query_ids, query_cams, gallery_features, gallery_ids, gallery_cams = gallery
+    table = measure(x, e, b, *gallery)
+    true = matches(query_ids, query_cams, gallery_ids, gallery_cams)
+
+    def d(i, j, q):
+        cos = torch.nn.functional.cosine_similarity
+        g = gallery_features[true[q]]
+        return float((cos(i[q : q + 1], g) - cos(j[q : q + 1], g)).sum())
+
+    for q in range(len(x)):
+        if not true[q].any():
+            assert table.as_drop[q].isnan() and table.ap_drop[q].isnan() and table.ap_increase[q].isnan()
+        elif d(x, b, q) > 0:
+            expected = max(0.0, d(x, e, q)) / d(x, b, q)
+            assert table.as_drop[q].item() == pytest.approx(expected, abs=1e-5)
+        else:
+            assert table.as_drop[q].isnan()
+
+
+@pytest.mark.parametrize("ap", ["standard", "trapezoid"])
+def test_measure_takes_ap_of_the_kind_asked_for(ap):
+    features, gallery = embedding_case()
+    table = measure(*features, *gallery, ap=ap)
+    for which, f in zip("xeb", features, strict=True):
+        ranking = evaluate(f, *gallery)
+        expected = ranking.ap if ap == "standard" else ranking.ap_trapezoid
+        same(vars(table)[f"ap_{which}"], expected.tolist())
+        same(vars(table)[f"as_{which}"], ranking.match_similarity.tolist())
+    same(table.ap_drop, ap_drop(table.ap_x, table.ap_e, table.ap_b).tolist())
+    same(table.ap_increase, ap_increase(table.ap_x, table.ap_e).tolist())
+
+
+def test_undefined_queries_are_counted():
+    (x, e, b), gallery = embedding_case()
+    b[0] = x[0]  # as if blurring changed nothing
+    table = measure(x, e, b, *gallery)
+    assert table.as_drop[0].isnan() and table.ap_drop[0].isnan()
+    assert table.ap_increase[0] in (0, 1)  # Eq. 17 needs no baseline
+    assert table.ap_increase[-1].isnan()  # but it needs a match
+    assert len(table) == len(x)
+    for values, undefined in ((table.as_drop, 2), (table.ap_increase, 1)):
+        summary = summarise(values)
+        assert summary.undefined >= undefined
+        assert summary.n + summary.undefined == len(x)
+    assert summarise(table.ap_increase).undefined == 1
+
+
+def test_scale_of_the_features_and_blocks_do_not_matter():
+    (x, e, b), gallery = embedding_case()
+    one, other = measure(x, e, b, *gallery), measure(3 * x, 0.1 * e, b, *gallery, block_size=4)
+    for name, values in vars(one).items():
+        assert torch.allclose(values, vars(other)[name], atol=1e-5, equal_nan=True), name
+
+
+def test_compare_reuses_rankings():
+    (x, e, b), gallery = embedding_case()
+    rankings = [evaluate(f, *gallery) for f in (x, e, b)]
+    for name, values in vars(compare(*rankings)).items():
+        same(values, vars(measure(x, e, b, *gallery))[name].tolist())
+
+
+def test_compare_refuses_rankings_of_other_queries():
+    (x, e, b), (query_ids, query_cams, *gallery) = embedding_case()
+    ranking = evaluate(x, query_ids, query_cams, *gallery)
+    reordered = evaluate(e.flip(0), query_ids.flip(0), query_cams.flip(0), *gallery)
+    with pytest.raises(ValueError, match="explanation maps differ in the number of matches"):
+        compare(ranking, reordered, ranking)
+    with pytest.raises(ValueError, match="ap must be one of"):
+        compare(ranking, ranking, ranking, ap="area")
+
+
+def test_columns_are_arrays_by_name():
+    features, gallery = embedding_case()
+    table = measure(*features, *gallery)
+    assert isinstance(table, Faithfulness)
+    assert list(table.columns()) == [
+        *("as_drop", "ap_drop", "ap_increase"),
+        *("as_x", "as_e", "as_b", "ap_x", "ap_e", "ap_b"),
+    ]
+    assert all(isinstance(column, np.ndarray) and len(column) == 17 for column in table.columns().values())
+
+
+# --- area ---------------------------------------------------------------------------------------------------
+
+
+def test_retained_area_of_eq_14():
+    saliency = torch.tensor([[[0.0, 0.29], [0.3, 0.59]], [[0.6, 1.0], [0.1, 0.45]]])
+    area = retained_area(explanation_mask(saliency))
+    same(area, [(0.9 + 0.9) / 4, (1 + 1 + 0.9) / 4])
+    strong, medium = zone_shares(saliency)
+    same(strong, [0, 0.5])
+    same(medium, [0.5, 0.25])
+
+
+@given(seed=st.integers(0, 10**6), delta=st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_retained_area_is_the_zones_weighted(seed, delta):
+    saliency = torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(seed))
+    strong, medium = zone_shares(saliency)
+    same(retained_area(explanation_mask(saliency, delta=delta)), (strong + delta * medium).tolist())
+
+
+def test_boundaries_count_as_in_the_mask_in_every_precision():
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        saliency = torch.tensor([[[0.3, 0.6]]], dtype=dtype)
+        same(torch.stack(zone_shares(saliency)), [pytest.approx([0.5])] * 2)
+        same(retained_area(explanation_mask(saliency, delta=0.5)), [0.75])
+
+
+def test_retained_area_of_boolean_and_top_share_masks():
+    same(retained_area(torch.tensor([[[True, False], [False, False]]])), [0.25])
+    saliency = torch.rand(2, 10, 10, generator=torch.Generator().manual_seed(0))
+    same(retained_area(top_share_mask(saliency, 0.3)), [0.3, 0.3])
+
+
+def test_bad_masks():
+    with pytest.raises(ValueError, match=r"mask must be \(N, H, W\)"):
+        retained_area(torch.ones(4, 4))
+    with pytest.raises(ValueError, match=r"values in \[0, 1\]"):
+        retained_area(torch.full((1, 2, 2), 1.5))
+    with pytest.raises(ValueError, match="saliency holds NaN"):
+        zone_shares(torch.full((1, 2, 2), NAN))
+    with pytest.raises(ValueError, match="low must not exceed high"):
+        zone_shares(torch.ones(1, 2, 2), low=0.7)
+
+
+def test_curve_area_by_hand():
+    shares = tensor(0, 0.5, 1)
+    scores = torch.tensor([[0.0, 0.5, 1.0], [0.7, 0.7, 0.7], [1.0, 0.0, 0.0]])
+    same(curve_area(scores, shares), [0.5, 0.7, 0.25])
+    same(curve_area(scores[:, :2], tensor(0.2, 0.4)), [0.25, 0.7, 0.5])  # mean height, whatever the range
+
+
+def test_bad_curves():
+    with pytest.raises(ValueError, match="shares must increase"):
+        curve_area(torch.ones(1, 3), tensor(0, 0, 1))
+    with pytest.raises(ValueError, match=r"scores \(N, S\)"):
+        curve_area(torch.ones(1, 3), tensor(0, 1))
+
+
+# --- intervals ----------------------------------------------------------------------------------------------
+
+
+def test_summary_leaves_out_and_counts_the_undefined():
+    summary = summarise([0.0, NAN, 1.0, 0.5, NAN])
+    assert summary.mean == pytest.approx(0.5)
+    assert (summary.n, summary.undefined) == (3, 2)
+    assert 0 <= summary.lo <= summary.mean <= summary.hi <= 1
+
+
+def test_summary_of_too_few():
+    nothing = summarise(tensor(NAN, NAN))
+    assert math.isnan(nothing.mean) and math.isnan(nothing.lo) and (nothing.n, nothing.undefined) == (0, 2)
+    single = summarise(tensor(0.3))
+    assert single.mean == pytest.approx(0.3) and math.isnan(single.lo) and math.isnan(single.hi)
+
+
+def test_constant_values_have_no_spread():
+    summary = summarise(torch.full((50,), 0.25))
+    assert (summary.mean, summary.lo, summary.hi) == (0.25, 0.25, 0.25)
+
+
+def test_bootstrap_is_deterministic_and_seeded():
+    values = torch.rand(40, generator=torch.Generator().manual_seed(1))
+    assert summarise(values) == summarise(values)
+    assert summarise(values, seed=1) == summarise(values, seed=1) != summarise(values)
+    state = np.random.get_state()[1].copy()
+    summarise(values)
+    assert (np.random.get_state()[1] == state).all()
+
+
+def test_interval_is_that_of_the_normal_approximation():
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    summary = summarise(values, n_boot=4000)
+    half_width = 1.959964 * values.std().item() / math.sqrt(len(values))
+    assert summary.lo == pytest.approx(values.mean().item() - half_width, abs=0.05 * half_width)
+    assert summary.hi == pytest.approx(values.mean().item() + half_width, abs=0.05 * half_width)
+
+
+def test_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(300):
+        summary = summarise(rng.random(60), n_boot=400, seed=seed, level=0.9)
+        covered += summary.lo <= 0.5 <= summary.hi
+    # 300 trials at 0.9: standard deviation 0.017; the percentile interval is slightly short at n = 60.
+    assert covered / 300 == pytest.approx(0.89, abs=0.05)
+
+
+def test_higher_level_is_wider():
+    values = torch.rand(100, generator=torch.Generator().manual_seed(2))
+    narrow, wide = summarise(values, level=0.5), summarise(values, level=0.99)
+    assert wide.lo < narrow.lo < narrow.hi < wide.hi
+
+
+def test_many_queries_are_resampled_in_chunks(monkeypatch):
+    monkeypatch.setattr(faithfulness, "BOOTSTRAP_ENTRIES", 250)
+    values = torch.rand(100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    summary = summarise(values, n_boot=501)
+    assert summary == summarise(values, n_boot=501)
+    means = faithfulness._bootstrap_means(values.numpy(), 501, seed=0)
+    assert len(means) == 501  # chunks of 2, the last of 1
+    half_width = 1.96 * values.std().item() / 10
+    assert summary.hi - summary.lo == pytest.approx(2 * half_width, rel=0.2)
+
+
+def test_paired_difference_removes_what_queries_share():
+    generator = torch.Generator().manual_seed(4)
+    difficulty = torch.rand(200, generator=generator, dtype=torch.float64)
+    noise = 0.01 * torch.randn(200, generator=generator, dtype=torch.float64)
+    a, b = difficulty + 0.05 + noise, difficulty.clone()
+    a[0], b[1] = NAN, NAN
+    difference = paired_difference(a, b)
+    assert difference.mean == pytest.approx((0.05 + noise[2:]).mean().item())
+    assert (difference.n, difference.undefined) == (198, 2)
+    assert 0.045 < difference.lo < difference.hi < 0.055
+    assert summarise(a).hi - summarise(a).lo > 10 * (difference.hi - difference.lo)
+    assert paired_difference(a, a)[:3] == (0, 0, 0)
+    flipped = paired_difference(b, a)
+    assert (flipped.lo, flipped.hi) == pytest.approx((-difference.hi, -difference.lo), abs=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: summarise([math.inf, 1.0]), "infinity"),
+        (lambda: summarise(torch.ones(2, 2)), "one-dimensional"),
+        (lambda: summarise([1.0], n_boot=0), "n_boot must be at least 1"),
+        (lambda: summarise([1.0], level=1.0), "level must be between 0 and 1"),
+        (lambda: paired_difference([1.0], [1.0, 2.0]), "one length"),
+        (lambda: paired_difference([math.inf], [math.inf]), "infinity"),
+    ],
+)
+def test_bad_summaries(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -10,8 +10,9 @@ from fam_lib.faithfulness import measure
 from fam_lib.masking import explanation_map, explanation_mask, gaussian_blur
 from fam_lib.reid import evaluation
 from fam_lib.reid.data import load_market_layout
-from fam_lib.reid.evaluation import TABLE2_METHODS, explain_queries, load_queries, score_maps, table2
+from fam_lib.reid.evaluation import TABLE2_METHODS, explain_queries, load_queries, score_maps
 from fam_lib.reid.model import ReidModel
+from fam_lib.reid.tables import equal_area_table, paired_table, retrieval_table, table2
 
 SIZE = (64, 32)
 
@@ -159,3 +160,28 @@ def test_queries_are_drawn_by_the_seed(model, data):
     assert {evaluation.choose(data.query, 2, seed).paths for seed in range(6)} != {first}
     with pytest.raises(ValueError, match="0..4"):
         evaluation.choose(data.query, 5)
+
+
+def test_at_equal_area_every_map_keeps_the_same_share(model, queries, tmp_path):
+    names = ["grad-fam", "uniform", "all-ones"]
+    maps = explain_queries(model, queries, names, tmp_path, progress=False)
+    frame = equal_area_table("blocks", model, queries, maps, areas=(0.0, 0.25, 1.0))
+    assert list(frame.method) == names * 3
+    everything, nothing = frame[frame.area == 100], frame[frame.area == 0]
+    assert everything.as_drop.tolist() == [0, 0, 0]
+    assert nothing.as_drop.tolist() == [100, 100, 100]
+
+
+def test_paired_table_is_antisymmetric_and_says_what_is_established(model, queries, tmp_path):
+    maps = explain_queries(model, queries, ["grad-fam", "all-ones"], tmp_path, progress=False)
+    scores = score_maps(model, queries, maps)
+    ours = paired_table(scores, "grad-fam", ["all-ones", "grad-fam"], "as_drop")
+    theirs = paired_table(scores, "all-ones", ["grad-fam"], "as_drop")
+    assert ours.difference[0] == pytest.approx(-theirs.difference[0])
+    assert (ours.difference[1], ours.established[1]) == (0, False)
+
+
+def test_retrieval_table_ranks_all_queries(model, data, queries):
+    frame = retrieval_table(data, {"toy": model}, SIZE)
+    assert (frame.n_queries[0], frame.undefined[0]) == (4, 1)
+    assert frame.mean_ap[0] == pytest.approx(100 * queries.ranking.ap.nanmean().item())

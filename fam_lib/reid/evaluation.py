@@ -1,4 +1,4 @@
-"""Table 2: every method on every query, what is left of the retrieval, and the controls beside it.
+"""The evaluation run behind Table 2: every method on every query, and what is left of the retrieval.
 
 The maps are the expensive part. They are written to the cache in shards of a few queries as they are made,
 named by a key of the weights, the method, the images and the parameters, so that a run that was killed goes
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -19,7 +18,7 @@ from tqdm.auto import tqdm
 from fam_lib import paths
 from fam_lib.capture import evaluating
 from fam_lib.explain import METHODS, Explainer, Method, find_method, is_flat, to_saliency
-from fam_lib.faithfulness import Faithfulness, Summary, compare, retained_area, summarise
+from fam_lib.faithfulness import Faithfulness, compare, retained_area
 from fam_lib.masking import blend, explanation_mask, gaussian_blur
 from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
 from fam_lib.reid.features import extract_features
@@ -36,29 +35,6 @@ TABLE2_METHODS = (
     *("grad-cam", "score-cam", "ram", "cg-ram", "grad-ram", "grad-fam", "score-fam"),
     *("uniform", "random-weights", "random-map", "centre-prior", "all-ones"),
 )
-
-METRICS = ("as_drop", "ap_drop", "ap_increase")
-
-# Table 2 of the paper, in percent, in the order of METRICS.
-PAPER_TABLE2 = {
-    "Market1501": {
-        "grad-cam": (52.08, 77.18, 2.49),
-        "score-cam": (54.07, 67.41, 7.66),
-        "ram": (29.65, 38.45, 14.61),
-        "cg-ram": (57.95, 79.05, 2.70),
-        "grad-fam": (28.28, 35.14, 15.97),
-        "score-fam": (16.57, 17.01, 30.26),
-    },
-    "CUHK03": {
-        "grad-cam": (56.97, 74.53, 8.57),
-        "score-cam": (51.27, 62.62, 18.07),
-        "ram": (35.88, 51.32, 22.00),
-        "cg-ram": (59.63, 77.73, 7.64),
-        "grad-fam": (33.11, 47.55, 24.86),
-        "score-fam": (17.49, 28.68, 38.86),
-    },
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Queries:
@@ -91,6 +67,10 @@ class Queries:
             features, self.image_set.ids, self.image_set.cams,
             self.gallery, self.gallery_set.ids, self.gallery_set.cams,
         )  # fmt: skip
+
+    def similarities(self, index: int) -> Tensor:
+        """Cosine of one query to the images of its rank list -> (k,)."""
+        return cosine_similarity(self.features[index : index + 1], self.gallery[self.best[index]])[0]
 
     def reference(self, method: Method) -> Tensor | None:
         """The reference of Section 4.1: the rank-1 gallery image for the RAM family, else the method's own."""
@@ -207,6 +187,34 @@ def saliencies(maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, T
     return {name: to_saliency(cam, size, METHODS[name].normalise) for name, cam in maps.items()}
 
 
+def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) -> dict[str, object]:
+    """What Figure 1 shows of one query: the arguments of :func:`fam_lib.plots.fig1_motivation`.
+
+    Score-CAM is asked for the three training identities with the highest confidence, RAM for the three best
+    gallery images; every training identity is shown by its first image.
+    """
+    x, size = queries.images[index : index + 1], queries.images.shape[-2:]
+    classifier = model.as_classifier()
+    with torch.inference_mode(), evaluating(classifier):
+        confidence, classes = classifier(x).softmax(1)[0].topk(3)
+    best = queries.best[index, :3]
+    three = x.expand(3, -1, -1, -1)
+    score_cam = Explainer(classifier, "score-cam", model.layer)(three, classes.clone()).saliency
+    ram = Explainer(model, "ram", model.layer)(three, queries.gallery[best]).saliency
+    identities = data.train.ids.unique()[classes.cpu()]
+    shown = [int((data.train.ids == identity).nonzero()[0]) for identity in identities]
+    labels = [f"identity {i}, {c:.0%}" for i, c in zip(identities.tolist(), confidence.tolist(), strict=True)]
+    same = (queries.gallery_set.ids[best] == queries.image_set.ids[index]).tolist()
+    ranks = [f"rank {rank}, {'same' if ok else 'other'} person" for rank, ok in enumerate(same, start=1)]
+    train, gallery = data.train.subset(shown), queries.gallery_set.subset(best)
+    return {
+        "query": load_images(queries.image_set.subset([index]).paths, size)[0],
+        "score_fam": Explainer(model, "score-fam", model.layer)(x).saliency[0],
+        "identities": list(zip(load_images(train.paths, size), labels, score_cam, strict=True)),
+        "gallery": list(zip(load_images(gallery.paths, size), ranks, ram, strict=True)),
+    }
+
+
 # ---- metrics ------------------------------------------------------------------------------------------
 
 
@@ -262,36 +270,3 @@ def _features(model: ReidModel, images: Tensor) -> Tensor:
     device = next(model.parameters()).device
     with evaluating(model):
         return torch.cat([model(part.to(device)).float().cpu() for part in images.split(BATCH)])
-
-
-def table2(dataset: str, scores: Mapping[str, MethodScores], paper: str = "Market1501") -> pd.DataFrame:
-    """Table 2: one row a method, in percent, with intervals, undefined counts, area and the paper's figures.
-
-    Args:
-        dataset: name of the data set, the first column.
-        scores: of :func:`score_maps`.
-        paper: whose figures of the paper to put beside ours: "Market1501" or "CUHK03".
-    """
-    return pd.DataFrame([_table2_row(dataset, name, scores[name], paper) for name in scores])
-
-
-def _table2_row(dataset: str, name: str, scores: MethodScores, paper: str) -> dict[str, object]:
-    as_drop, ap_drop, increase = (summarise(getattr(scores.faithfulness, metric)) for metric in METRICS)
-    published = PAPER_TABLE2[paper].get(name, (None, None, None))
-    return {
-        "dataset": dataset,
-        "method": name,
-        "kind": METHODS[name].kind,
-        "n_queries": len(scores.area),
-        **_percent("as_drop", as_drop),
-        "as_undefined": as_drop.undefined,
-        **_percent("ap_drop", ap_drop),
-        "ap_undefined": ap_drop.undefined,
-        **_percent("ap_increase", increase),
-        "retained_area": 100 * float(scores.area.mean()),
-        **{f"paper_{metric}": value for metric, value in zip(METRICS, published, strict=True)},
-    }
-
-
-def _percent(name: str, summary: Summary) -> dict[str, float]:
-    return {name: 100 * summary.mean, f"{name}_lo": 100 * summary.lo, f"{name}_hi": 100 * summary.hi}

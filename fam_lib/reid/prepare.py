@@ -42,3 +42,9 @@ def prepare(
     data = load_market_layout(root)
     model = train(data, config, device=device, progress=progress)
     return data, model.to(device).eval(), config
+
+
+def untrained(data: ReidData, config: TrainConfig) -> ReidModel:
+    """The network of a configuration before its training on these data: backbone as initialised, plain neck."""
+    n_ids = len(data.train.ids.unique())
+    return ReidModel(config.backbone, n_ids, config.last_stride, config.feature, config.init).eval()

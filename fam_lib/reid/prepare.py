@@ -35,8 +35,8 @@ def prepare(
     settings = profiles.load(profile)
     config = TrainConfig(**settings.training)
     if settings.dataset == profiles.SYNTHETIC:
-        root: Path = paths.CACHE / "synthetic"
-        synthetic.write_dataset(root)
+        root: Path = paths.CACHE / f"synthetic-{synthetic.VERSION}"
+        synthetic.write_dataset(root, progress=progress)
     else:
         root = profiles.dataset_folder(settings, data_root)
     data = load_market_layout(root)

@@ -1,0 +1,100 @@
+# The FAM workbook. `make` lists the targets; each of them sets up by itself what it needs.
+# Needs Python 3.11 or later and GNU Make 3.81 or later. Everything is installed in .venv, nothing elsewhere.
+#
+#   make reproduce                                          figures and tables of the quick profile
+#   make reproduce PROFILE=cuhk03-pair1 DATA_ROOT=<folder>  another profile, with data from <folder>
+#   make reproduce PY=python                                in the environment that is active now (conda)
+#   make -j2 reproduce                                      two notebooks at a time
+
+PROFILE   ?= quick
+DATA_ROOT ?=
+PYTHON    ?= python3
+ARGS      ?=
+
+PY    := .venv/bin/python
+READY := .venv/.ready
+# With a Python of the user's own there is nothing to set up.
+ifeq ($(origin PY),command line)
+READY :=
+endif
+
+# Every process sees this folder's library, and no package or kernel of the user's.
+export PYTHONPATH := $(CURDIR)
+export PYTHONNOUSERSITE := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+
+B   := $(or $(FAM_BUILD),build)/$(PROFILE)
+LIB := $(wildcard fam_lib/*.py fam_lib/*/*.py)
+# Sends what a notebook writes away from figures/, for runs whose results are not to be kept.
+ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
+
+.DELETE_ON_ERROR:
+.PHONY: help setup reproduce executed test lint unit nbval lab bench refresh lock clean clean-cache
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## install the locked packages in .venv
+	@echo ".venv is ready"
+
+.venv/.ready: requirements.lock tools/uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo not there);" \
+	       "name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up .venv: about 6 GB of packages, a minute to half an hour"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/uv.lock
+	@test -t 2 || quiet=-q; \
+	 .venv/bin/uv pip install $$quiet --python .venv/bin/python --require-hashes -r requirements.lock && \
+	 .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+reproduce: $(READY)  ## run the notebooks of PROFILE (quick) and check every figure and table
+	@$(PY) -m tools.check_outputs $(PROFILE) --stale
+	@$(MAKE) --no-print-directory executed
+	@$(PY) -m tools.check_outputs $(PROFILE)
+
+# The profile's notebooks, as the first line of `reproduce` wrote them down.
+executed: $(patsubst %,$(B)/run/%.ipynb,$(shell cat $(B)/notebooks 2>/dev/null))
+	@:
+
+# 01 trains the network that these read from the cache. Order only: a new 01 does not make them old.
+$(patsubst %,$(B)/run/%.ipynb,03_reid_evaluation 04_sanity_check): | $(B)/run/01_setup.ipynb
+
+# "exec", so that stopping make stops the notebook and not only a shell around it.
+$(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)
+	@exec $(PY) -m tools.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
+
+test: lint unit nbval  ## style, unit tests, notebook rules, and the notebooks' checked outputs
+
+lint: $(READY)  ## style of code and notebooks
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+unit: $(READY)  ## unit tests and notebook rules
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests
+
+nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
+	@$(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+lab: $(READY)  ## open the notebooks in JupyterLab; what they write goes to build/lab/
+	@$(call ASIDE,lab) $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_setup.ipynb $(ARGS)
+
+bench: $(READY)  ## time the methods on this machine
+	@$(PY) -m fam_lib.benchmark $(ARGS)
+
+refresh: $(READY)  ## run the committed notebooks again and store their new outputs
+	@$(call ASIDE,refresh) $(PY) -m tools.refresh_notebooks $(ARGS)
+
+LOCK = .venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --universal --no-header --python-version 3.11
+lock: $(READY)  ## renew the lock files after a change in pyproject.toml (ARGS=--upgrade takes newer versions)
+	@$(LOCK) pyproject.toml --group test -o requirements.lock $(ARGS)
+	@echo uv | $(LOCK) --no-annotate - -o tools/uv.lock $(ARGS)
+
+clean:  ## remove executed notebooks and what tools left; keeps .venv, figures and heavy results
+	@rm -rf build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@find fam_lib tools tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+clean-cache: clean  ## also remove trained networks and other heavy results
+	@rm -rf data/cache

@@ -1,0 +1,45 @@
+"""BYOL (Grill et al., 2020): a feature extractor learned without a label, for Section 4.4 and Figure 6.
+
+Two networks look at two random views of an image. The *online* network (backbone, projector, predictor) is
+trained to predict what the *target* network (backbone, projector) says about the other view; the target is a
+slow average of the online one and gets no gradient. Heads, loss, views, momentum update, LARS and schedules are
+lightly's; devices, precision and processes are Lightning Fabric's; the backbone is any of timm's.
+
+What is explained afterwards is the **online backbone** in eval mode, without the heads. That is the part that
+is kept, it has no classifier, and FAM needs none.
+"""
+
+from fam_lib.byol.analysis import checkpoint_table, explain_checkpoints, extract, knn_correct
+from fam_lib.byol.config import PAPER, QUICK, BYOLConfig
+from fam_lib.byol.footage import Footage, watch
+from fam_lib.byol.network import BYOL, byol_loss, make_backbone, make_optimiser, peak_rate, rate_at, tau_at
+from fam_lib.byol.training import Checkpoint, describe, milestones, spread, train_byol, untrained
+from fam_lib.byol.views import batches, make_views, normalise
+
+__all__ = [
+    "BYOL",
+    "PAPER",
+    "QUICK",
+    "BYOLConfig",
+    "Checkpoint",
+    "Footage",
+    "batches",
+    "byol_loss",
+    "checkpoint_table",
+    "describe",
+    "explain_checkpoints",
+    "extract",
+    "knn_correct",
+    "make_backbone",
+    "make_optimiser",
+    "make_views",
+    "milestones",
+    "normalise",
+    "peak_rate",
+    "rate_at",
+    "spread",
+    "tau_at",
+    "train_byol",
+    "untrained",
+    "watch",
+]

@@ -1,0 +1,47 @@
+"""Figures: tensors or arrays in, a figure out. Nothing here calls a model, reads a file or saves one.
+
+`paper` holds the paper's figures, `charts` the figures of numbers, `overlays` what the pictures are made of,
+`style` the look, `canvas` the geometry of a page.
+"""
+
+from fam_lib.plots.charts import (
+    correlations,
+    effective_channels,
+    fig_correlation,
+    fig_curves,
+    fig_metrics,
+    fig_weights,
+)
+from fam_lib.plots.overlays import image_grid, overlay, show_image, show_overlay, zone_colorbar
+from fam_lib.plots.paper import (
+    fig1_motivation,
+    fig2_pipeline,
+    fig3_explanation_maps,
+    fig4_methods,
+    fig_method_grid,
+    fig_rank_list,
+    fig_stages,
+    pick_channels,
+)
+
+__all__ = [
+    "correlations",
+    "effective_channels",
+    "fig1_motivation",
+    "fig2_pipeline",
+    "fig3_explanation_maps",
+    "fig4_methods",
+    "fig_correlation",
+    "fig_curves",
+    "fig_method_grid",
+    "fig_metrics",
+    "fig_rank_list",
+    "fig_stages",
+    "fig_weights",
+    "image_grid",
+    "overlay",
+    "pick_channels",
+    "show_image",
+    "show_overlay",
+    "zone_colorbar",
+]

@@ -1,0 +1,26 @@
+"""Person re-identification: data in Market1501's layout, the bag-of-tricks network, its training and
+features."""
+
+from fam_lib.reid.data import ImageSet, ReidData, denormalise, load_images, load_market_layout, normalise
+from fam_lib.reid.features import RetrievalScores, extract_features, retrieval_scores
+from fam_lib.reid.model import IdentityClassifier, ReidModel
+from fam_lib.reid.prepare import prepare, untrained
+from fam_lib.reid.train import TrainConfig, train
+
+__all__ = [
+    "IdentityClassifier",
+    "ImageSet",
+    "ReidData",
+    "ReidModel",
+    "RetrievalScores",
+    "TrainConfig",
+    "denormalise",
+    "extract_features",
+    "load_images",
+    "load_market_layout",
+    "normalise",
+    "prepare",
+    "retrieval_scores",
+    "train",
+    "untrained",
+]

@@ -1,0 +1,228 @@
+"""Person re-identification data in the folder layout of Market1501, and images as tensors.
+
+Three folders, ``bounding_box_train``, ``query`` and ``bounding_box_test`` (the gallery), hold one file per
+image,
+named by identity and camera: ``0002_c1s1_000451_03.jpg``, or ``0644_c1_02.jpg``. Identity -1 is junk, dropped
+when the folder is read; identity 0 marks distractors, people without a query, which stay in the gallery. The
+synthetic set is written in the same layout, so this is the only loader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER = "bounding_box_train", "query", "bounding_box_test"
+OFFICIAL_FOLDER = "Market-1501-v15.09.15"
+IMAGE_SUFFIXES = (".jpg", ".png")
+JUNK_ID, DISTRACTOR_ID = -1, 0
+_NAME = re.compile(r"(?P<id>-?\d+)_c(?P<camera>\d+)(?:s\d+)?_.")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one split, with what their file names say.
+
+    Attributes:
+        paths: N image files, sorted by identity, then by name.
+        ids: (N,) int64 identities as written in the names.
+        cams: (N,) int64 cameras as written in the names, so usually counted from 1.
+    """
+
+    paths: tuple[Path, ...]
+    ids: Tensor
+    cams: Tensor
+
+    def __post_init__(self) -> None:
+        for name, values in (("ids", self.ids), ("cams", self.cams)):
+            if values.dtype != torch.int64 or values.shape != (len(self.paths),):
+                raise ValueError(
+                    f"{name} must be int64 of shape ({len(self.paths)},), one for each path; "
+                    f"got {values.dtype} of shape {tuple(values.shape)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def subset(self, indices: Tensor | Sequence[int]) -> ImageSet:
+        """The images at these positions, in this order; a boolean mask (N,) keeps those that are True.
+
+        Raises:
+            IndexError: a position is outside the set.
+        """
+        chosen = torch.as_tensor(indices)
+        if chosen.dtype == torch.bool:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"a mask must have {len(self)} entries, got shape {tuple(chosen.shape)}")
+            chosen = chosen.nonzero().flatten()
+        chosen = chosen.to(torch.int64)
+        return ImageSet(tuple(self.paths[i] for i in chosen.tolist()), self.ids[chosen], self.cams[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class ReidData:
+    """A Re-ID data set: images to train on, queries, and the gallery they are looked for in.
+
+    Attributes:
+        name: short name, printed with every result.
+        root: the folder that holds the three split folders.
+        train: training images; their identities appear in no query.
+        query: query images.
+        gallery: gallery images, distractors (identity 0) included.
+        synthetic: the images were rendered by code and show no real person.
+    """
+
+    name: str
+    root: Path
+    train: ImageSet
+    query: ImageSet
+    gallery: ImageSet
+    synthetic: bool
+
+
+def load_market_layout(root: Path | str, name: str | None = None) -> ReidData:
+    """Read a data set in the layout of Market1501; only names are read here, no image is opened.
+
+    Args:
+        root: the folder of the three split folders, or the folder above it if that is called
+            ``Market-1501-v15.09.15``, as in the official archive.
+        name: short name of the set; None takes the one in ``root/dataset.json``, else the folder's name.
+
+    Returns:
+        The three splits. ``synthetic`` is what ``root/dataset.json`` says, False without such a file.
+
+    Raises:
+        FileNotFoundError: ``root`` or one of its three folders does not exist.
+        ValueError: a split is empty, an image is not named by identity and camera, a distractor is where only
+            known people belong, or ``dataset.json`` cannot be read.
+    """
+    folder = _split_root(Path(root))
+    card = _dataset_card(folder / "dataset.json")
+    return ReidData(
+        name=name or card.get("name") or Path(root).resolve().name,
+        root=folder,
+        train=_read_split(folder / TRAIN_FOLDER, distractors=False),
+        query=_read_split(folder / QUERY_FOLDER, distractors=False),
+        gallery=_read_split(folder / GALLERY_FOLDER, distractors=True),
+        synthetic=card.get("synthetic", False),
+    )
+
+
+def load_images(paths: Sequence[Path | str], size: tuple[int, int]) -> Tensor:
+    """Load images as (N, 3, H, W) float32 RGB in [0, 1], resized to ``size`` = (H, W) bilinearly.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is truncated or no image (it is named), or the size is not two positive integers.
+    """
+    return load_pixels(paths, size).to(torch.float32).div_(255)
+
+
+def load_pixels(paths: Sequence[Path | str], size: tuple[int, int]) -> Tensor:
+    """Load images like `load_images`, as (N, 3, H, W) uint8: a quarter of the memory."""
+    if len(size) != 2 or not all(isinstance(length, int) and length > 0 for length in size):
+        raise ValueError(f"size must be (height, width), two positive integers, got {size!r}")
+    pixels = torch.empty((len(paths), 3, *size), dtype=torch.uint8)
+    for row, path in zip(pixels, paths, strict=True):
+        row.copy_(torch.from_numpy(_read_rgb(Path(path), size)).permute(2, 0, 1))
+    return pixels
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(images - mean) / std per colour channel; images (N, 3, H, W) in [0, 1], mean and std three numbers
+    each."""
+    if images.dim() != 4 or images.shape[1] != len(mean) or len(mean) != len(std):
+        raise ValueError(
+            f"images must be (N, C, H, W) with one mean and std for each channel; "
+            f"got {tuple(images.shape)}, {len(mean)} means and {len(std)} stds"
+        )
+    shape = (1, len(mean), 1, 1)
+    return (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+
+
+def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Undo `normalise`, for showing: images (N, C, H, W) -> values clipped to [0, 1]."""
+    shape = (1, len(mean), 1, 1)
+    return (images * images.new_tensor(std).view(shape) + images.new_tensor(mean).view(shape)).clamp(0, 1)
+
+
+def _read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """One image as (H, W, 3) uint8."""
+    try:
+        with Image.open(path) as image:
+            resized = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the image {path} does not exist") from error
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNG files
+        raise ValueError(f"the image {path} cannot be read: {error}; restore it from the data set") from error
+    return np.array(resized)
+
+
+def _split_root(root: Path) -> Path:
+    if not root.is_dir():
+        raise FileNotFoundError(f"the data folder {root} does not exist")
+    if not (root / TRAIN_FOLDER).is_dir() and (root / OFFICIAL_FOLDER).is_dir():
+        root = root / OFFICIAL_FOLDER
+    for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER):
+        if not (root / name).is_dir():
+            found = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())) or "none"
+            raise FileNotFoundError(
+                f"{root} has no folder {name}: the layout of Market1501 needs {TRAIN_FOLDER}, {QUERY_FOLDER} "
+                f"and {GALLERY_FOLDER}; folders found: {found}"
+            )
+    return root
+
+
+def _read_split(folder: Path, distractors: bool) -> ImageSet:
+    """The images of one folder without the junk; `distractors` says whether identity 0 may occur."""
+    files = (
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."
+    )
+    named = [(*_identity_and_camera(path), path) for path in files]
+    kept = sorted((identity, path, camera) for identity, camera, path in named if identity != JUNK_ID)
+    if not kept:
+        raise ValueError(f"{folder} holds no image ({' or '.join(IMAGE_SUFFIXES)}) of a known person")
+    if not distractors and kept[0][0] == DISTRACTOR_ID:
+        raise ValueError(
+            f"{kept[0][1]} has identity 0, which marks distractors and belongs in {GALLERY_FOLDER}; "
+            "number the identities from 1"
+        )
+    return ImageSet(
+        tuple(path for _, path, _ in kept),
+        torch.tensor([identity for identity, _, _ in kept]),
+        torch.tensor([camera for _, _, camera in kept]),
+    )
+
+
+def _identity_and_camera(path: Path) -> tuple[int, int]:
+    match = _NAME.match(path.name)
+    if match is None or int(match["id"]) < JUNK_ID:
+        raise ValueError(
+            f"{path} is not named by identity and camera, as in 0002_c1s1_000451_03.jpg or 0644_c1_02.jpg; "
+            "rename it or move it away"
+        )
+    return int(match["id"]), int(match["camera"])
+
+
+def _dataset_card(path: Path) -> dict:
+    """What dataset.json says: optional `name` (text) and `synthetic` (true or false), among other things."""
+    if not path.exists():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} must hold one JSON object, got a {type(card).__name__}")
+    for key, kind in (("name", str), ("synthetic", bool)):
+        if not isinstance(card.get(key, kind()), kind):
+            raise ValueError(f"{path}: {key} must be a {kind.__name__}, got {card[key]!r}")
+    return card

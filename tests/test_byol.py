@@ -1,0 +1,365 @@
+"""BYOL: loss, schedules, target network, views, resuming and k-NN, against closed forms and oracles."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor, nn
+
+from fam_lib import byol, explain
+from fam_lib.byol import BYOL, BYOLConfig, byol_loss, rate_at, tau_at, train_byol, training
+from fam_lib.byol.views import Views
+
+TINY = BYOLConfig(
+    backbone="test_resnet",
+    epochs=5,
+    batch_size=4,
+    view_size=(32, 16),
+    hidden_dim=16,
+    output_dim=8,
+    optimiser="sgd",
+    learning_rate=1.0,
+    warmup_epochs=1,
+)
+IMAGES = torch.randint(0, 256, (9, 3, 32, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def tensors(generator_seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(generator_seed)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+# ---- loss and networks ----------------------------------------------------------------------------------
+
+
+def test_the_loss_by_hand() -> None:
+    p0, t1 = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[4.0, 3.0], [0.0, 2.0]])  # cosines 0.96, 0
+    p1, t0 = torch.tensor([[1.0, 1.0], [0.0, 5.0]]), torch.tensor([[-2.0, -2.0], [0.0, 1.0]])  # cosines -1, 1
+    assert byol_loss(p0, p1, t0, t1).item() == pytest.approx(-2 * (0.48 + 0.0), abs=1e-6)
+    assert byol_loss(p0, p0, p0, p0).item() == pytest.approx(-4, abs=1e-6)
+
+
+def test_the_loss_is_symmetric_and_that_of_the_paper_up_to_a_constant() -> None:
+    p0, p1, t0, t1 = tensors(0, (6, 5), (6, 5), (6, 5), (6, 5))
+    torch.testing.assert_close(byol_loss(p0, p1, t0, t1), byol_loss(p1, p0, t1, t0))
+    distance = [(F.normalize(p, dim=1) - F.normalize(t, dim=1)).square().sum(1).mean() for p, t in ((p0, t1), (p1, t0))]
+    torch.testing.assert_close(byol_loss(p0, p1, t0, t1) + 4, sum(distance))
+
+
+def test_the_forward_is_the_loss_of_its_parts() -> None:
+    model = BYOL(TINY).eval()
+    view0, view1 = tensors(1, (4, 3, 32, 16), (4, 3, 32, 16))
+    loss, z0 = model(view0, view1)
+    online = [model.projector(model.backbone(v)) for v in (view0, view1)]
+    target = [model.target_projector(model.target_backbone(v)) for v in (view0, view1)]
+    torch.testing.assert_close(loss, byol_loss(*(model.predictor(z) for z in online), *target))
+    torch.testing.assert_close(z0, online[0])
+
+
+def test_the_target_gets_no_gradient_and_the_online_network_gets_one_everywhere() -> None:
+    model = BYOL(TINY)
+    model(*tensors(2, (4, 3, 32, 16), (4, 3, 32, 16)))[0].backward()
+    for name, parameter in model.named_parameters():
+        if name.startswith("target_"):
+            assert parameter.grad is None and not parameter.requires_grad
+        else:
+            assert parameter.grad is not None, name
+
+
+def test_the_target_starts_as_the_online_network_and_moves_by_one_minus_tau() -> None:
+    model = BYOL(TINY)
+    assert same_weights(model.backbone, model.target_backbone)
+    before = model.target_projector.layers[0].weight.clone()
+    with torch.no_grad():
+        model.projector.layers[0].weight.add_(1)
+    model.move_target(0.9)
+    torch.testing.assert_close(model.target_projector.layers[0].weight, before + 0.1)
+
+
+def test_the_target_has_batch_norm_statistics_of_its_own() -> None:
+    model = BYOL(TINY)
+    norm = next(m for m in model.target_backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    before = norm.running_mean.clone()
+    model.move_target(0.5)
+    assert torch.equal(norm.running_mean, before)
+    model(*tensors(3, (4, 3, 32, 16), (4, 3, 32, 16)))
+    assert not torch.equal(norm.running_mean, before)
+
+
+# ---- schedules and optimiser ----------------------------------------------------------------------------
+
+
+def test_tau_at_given_steps() -> None:
+    config = replace(TINY, epochs=11, tau=0.9)  # 11 epochs of one step: T - 1 = 10
+    assert tau_at(0, 1, config) == pytest.approx(0.9)
+    assert tau_at(5, 1, config) == pytest.approx(1 - 0.1 * 0.5)
+    assert tau_at(2, 1, config) == pytest.approx(1 - 0.1 * (math.cos(0.2 * math.pi) + 1) / 2)
+    assert tau_at(10, 1, config) == 1.0
+
+
+def test_learning_rate_at_given_steps() -> None:
+    config = replace(TINY, epochs=10, warmup_epochs=2, batch_size=128, learning_rate=0.4)
+    assert byol.peak_rate(config) == pytest.approx(0.2)
+    rates = [rate_at(step, 3, config) for step in range(30)]
+    assert rates[:6] == pytest.approx([0.2 * (i + 1) / 6 for i in range(6)])
+    assert rates[6] == pytest.approx(0.2)
+    assert rates[17] == pytest.approx(0.2 * (math.cos(math.pi * 11 / 23) + 1) / 2)
+    assert rates[29] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+def test_biases_and_norm_layers_are_not_decayed_and_the_target_is_not_optimised(name: str) -> None:
+    model = BYOL(TINY)
+    decayed, plain = byol.make_optimiser(model, replace(TINY, optimiser=name)).param_groups
+    assert decayed["weight_decay"] == TINY.weight_decay and plain["weight_decay"] == 0
+    assert all(p.dim() > 1 for p in decayed["params"]) and all(p.dim() == 1 for p in plain["params"])
+    online = [p for p in model.parameters() if p.requires_grad]
+    assert {id(p) for p in (*decayed["params"], *plain["params"])} == {id(p) for p in online}
+
+
+def test_milestones_are_those_of_the_paper() -> None:
+    assert byol.milestones(200) == (80, 140, 200)
+    assert byol.milestones(5) == (2, 4, 5)
+    assert byol.milestones(1) == (1,)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"optimiser": "adam"}, {"epochs": 0}, {"batch_size": 1}, {"warmup_epochs": 6}, {"tau": 1.1}]
+)
+def test_wrong_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(TINY, **wrong)
+
+
+# ---- views and batches ----------------------------------------------------------------------------------
+
+
+def test_views_depend_on_seed_epoch_and_image_only() -> None:
+    views = Views(IMAGES, TINY)
+    first = views[0, 3]
+    torch.manual_seed(99), np.random.seed(99), random.seed(99)
+    again = Views(IMAGES, TINY)[0, 3]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert first[0].shape == (3, 32, 16)
+    others = (views[1, 3], views[0, 4], Views(IMAGES, replace(TINY, seed=1))[0, 3])
+    assert not any(torch.equal(first[0], other[0]) for other in others)
+
+
+def test_views_leave_the_global_random_states_alone() -> None:
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)
+    Views(IMAGES, TINY)[0, 0]
+    byol.make_backbone(TINY)
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+
+
+def test_an_epoch_sees_each_image_at_most_once_and_processes_share_it() -> None:
+    config = replace(TINY, batch_size=4)
+    whole = byol.batches(2, 11, config)
+    assert [len(batch) for batch in whole] == [4, 4]
+    assert len({i for batch in whole for _, i in batch}) == 8
+    halves = [byol.batches(2, 11, config, rank, 2) for rank in (0, 1)]
+    for batch, a, b in zip(whole, *halves, strict=True):
+        assert sorted(batch) == sorted(a + b)
+    assert whole != byol.batches(3, 11, config)
+
+
+# ---- training -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[byol.Checkpoint], list[str]]:
+    folder, lines = tmp_path_factory.mktemp("cache"), []
+    return folder, train_byol(IMAGES, TINY, folder, progress=lines.append), lines
+
+
+def test_training_returns_the_untrained_network_and_three_checkpoints(trained) -> None:
+    _, checkpoints, lines = trained
+    assert [c.epoch for c in checkpoints] == [0, 2, 4, 5]
+    assert not any(module.training for c in checkpoints for module in c.backbone.modules())
+    assert checkpoints[0].history == () and len(checkpoints[-1].history) == 5
+    assert checkpoints[-1].loss == checkpoints[-1].history[-1]["loss"]
+    assert all(-4 <= row["loss"] <= 4 for row in checkpoints[-1].history)
+    assert len(lines) == 5 and lines[-1].startswith("epoch 5/5")
+    assert checkpoints[-1].backbone(torch.rand(1, 3, 64, 32)).shape == (1, 96)
+
+
+def test_the_online_backbone_is_kept_not_the_target(trained) -> None:
+    # With tau = 1 from the start the target would still be the untrained network.
+    untrained, *rest = trained[1]
+    for checkpoint in rest:
+        assert not torch.equal(checkpoint.backbone.conv1[0].weight, untrained.backbone.conv1[0].weight)
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(trained, tmp_path: Path) -> None:
+    _, expected, _ = trained
+    part = train_byol(IMAGES, TINY, tmp_path, stop_after=3)
+    assert [c.epoch for c in part] == [0, 2]
+    finished = train_byol(IMAGES, TINY, tmp_path)
+    for a, b in zip(finished, expected, strict=True):
+        assert a.epoch == b.epoch and a.history == b.history
+        assert same_weights(a.backbone, b.backbone)
+
+
+def test_a_finished_training_is_read_from_the_cache(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, expected, _ = trained
+    monkeypatch.setattr(training, "_train", None)  # any training would fail now
+    again = train_byol(IMAGES, TINY, folder)
+    assert same_weights(again[-1].backbone, expected[-1].backbone)
+    (cached,) = folder.iterdir()
+    assert sorted(path.name for path in cached.iterdir()) == [
+        "epoch-0002.pt",
+        "epoch-0004.pt",
+        "epoch-0005.pt",
+    ]
+    for images, config in ((255 - IMAGES, TINY), (IMAGES, replace(TINY, seed=1))):
+        with pytest.raises(TypeError):
+            train_byol(images, config, folder)
+
+
+def test_workers_change_nothing(trained, tmp_path: Path) -> None:
+    config = replace(TINY, epochs=2)
+    alone = train_byol(IMAGES, config, tmp_path / "alone")
+    helped = train_byol(IMAGES, config, tmp_path / "helped", n_workers=2)
+    assert same_weights(alone[-1].backbone, helped[-1].backbone)
+
+
+def test_the_target_moves_after_the_step_by_the_scheduled_tau(tmp_path: Path) -> None:
+    config = replace(TINY, epochs=2, warmup_epochs=0, tau=0.8)
+    train_byol(IMAGES[:4], config, tmp_path, stop_after=1)
+    (state,) = tmp_path.glob("*/state.pt")
+    weights = torch.load(state, weights_only=True)["model"]
+    start, name = byol.make_backbone(config).state_dict(), "conv1.0.weight"
+    expected = 0.8 * start[name] + 0.2 * weights[f"backbone.{name}"]
+    torch.testing.assert_close(weights[f"target_backbone.{name}"], expected)
+    assert not torch.equal(weights[f"backbone.{name}"], start[name])
+
+
+def test_a_diverging_training_is_stopped_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    config = replace(TINY, learning_rate=math.inf, warmup_epochs=0)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        train_byol(IMAGES, config, tmp_path)
+    assert not list(tmp_path.glob("*/*"))
+
+
+@pytest.mark.parametrize("images", [IMAGES.float(), IMAGES[:, :1], IMAGES[:3]])
+def test_wrong_images_are_refused(images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="images"):
+        train_byol(images, TINY, tmp_path)
+
+
+# ---- features -------------------------------------------------------------------------------------------
+
+
+def test_spread_is_one_for_isotropic_features_and_zero_for_one_direction() -> None:
+    (features,) = tensors(5, (4000, 64))
+    assert byol.spread(features).item() == pytest.approx(1, abs=0.02)
+    assert byol.spread(torch.ones(10, 64) * torch.arange(1, 11)[:, None]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_collapse_is_said() -> None:
+    row = {"epoch": 3, "loss": -4.0, "spread": 0.02, "rate": 0.1, "tau": 0.99}
+    assert "COLLAPSED" in byol.describe(row, TINY)
+    assert "COLLAPSED" not in byol.describe(row | {"spread": 0.6}, TINY)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_knn_equals_scikit_learn(k: int) -> None:
+    (features,) = tensors(6, (40, 8))
+    labels = torch.arange(40) % 5
+    expected = []
+    for i in range(40):
+        others = torch.arange(40) != i
+        model = KNeighborsClassifier(k, metric="cosine").fit(features[others], labels[others])
+        expected.append(bool(model.predict(features[i : i + 1])[0] == labels[i]))
+    assert byol.knn_correct(features, labels, k).tolist() == expected
+
+
+def test_images_of_one_group_are_no_neighbours() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [0.5, 0.5]])
+    labels, cameras = torch.tensor([0, 0, 1, 0]), torch.tensor([0, 0, 1, 1])
+    assert byol.knn_correct(features, labels, 1).tolist() == [True, True, False, True]
+    # Without its own camera, image 0 finds image 3, image 2 finds image 1.
+    assert byol.knn_correct(features, labels, 1, cameras).tolist() == [True, True, False, True]
+    assert byol.knn_correct(features, 1 - labels, 1, torch.tensor([0, 0, 1, 2])).tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(ValueError, match="k=3"):
+        byol.knn_correct(features, labels, 3, cameras)
+
+
+def test_features_are_those_of_single_normalised_images(trained) -> None:
+    backbone = copy.deepcopy(trained[1][-1].backbone)
+    features = byol.extract(backbone, IMAGES, TINY, batch_size=4)
+    with torch.no_grad():
+        alone = torch.cat([backbone((image[None] / 255 - 0.5) / 0.5) for image in IMAGES])
+    torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_table_of_checkpoints_by_hand() -> None:
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[:, :2] = True  # the upper half
+    above, even = torch.zeros(2, 4, 4), torch.ones(2, 4, 4)
+    above[:, 0, :2] = 1
+    checkpoints = [byol.Checkpoint(epoch, nn.Identity(), -1.0 * epoch, 1.0, ()) for epoch in (0, 5)]
+    correct = [torch.tensor([True, False]), torch.tensor([True, True])]
+    table = byol.checkpoint_table(checkpoints, {"a": [above, even], "b": [even, 0 * even]}, masks, correct, n_boot=50)
+    assert table[["epoch", "share", "method"]].values.tolist() == [[0, 0, "a"], [0, 0, "b"], [5, 1, "a"], [5, 1, "b"]]
+    assert table.energy.tolist()[:3] == [100, 50, 50] and math.isnan(table.energy[3])
+    assert table.pointing.tolist()[:3] == [100, 50, 50]
+    assert table.area.tolist() == [12.5, 100, 100, 0]
+    assert table.knn.tolist() == [50, 50, 100, 100]
+    assert table.undefined.tolist() == [0, 0, 0, 2]
+    assert (table.n == 2).all() and table.loss.tolist() == [0, 0, -5, -5]
+
+
+def test_maps_of_checkpoints_are_those_of_explain() -> None:
+    config = replace(TINY, view_size=(64, 32))
+    backbone = byol.make_backbone(config).eval()
+    checkpoint = byol.Checkpoint(1, backbone, 0.0, 1.0, ())
+    images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
+    maps = byol.explain_checkpoints([checkpoint, checkpoint], images, config, ["grad-fam", "uniform"])
+    assert list(maps) == ["grad-fam", "uniform"] and [len(found) for found in maps.values()] == [2, 2]
+    torch.testing.assert_close(
+        maps["uniform"][1], explain(backbone, byol.normalise(images, config), "uniform").saliency
+    )
+
+
+# ---- pictures -------------------------------------------------------------------------------------------
+
+
+def test_footage_shows_each_person_several_times_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    footage = byol.watch(camera=2, n_people=2, per_person=2, seed=5, cache=tmp_path)
+    assert footage.images.shape == (4, 3, 128, 64) and footage.images.dtype == torch.uint8
+    assert footage.masks.shape == (4, 128, 64) and footage.masks.dtype == torch.bool
+    assert 0.1 < footage.masks.float().mean() < 0.6
+    assert footage.people.tolist() == [0, 0, 1, 1]
+    assert not any(torch.equal(footage.images[i], footage.images[j]) for i in range(4) for j in range(i))
+    monkeypatch.setattr("fam_lib.synthetic.render", None)  # any drawing would fail now
+    again = byol.watch(camera=2, n_people=2, per_person=2, seed=5, cache=tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(footage, again, strict=True))
+    with pytest.raises(TypeError):
+        byol.watch(camera=2, n_people=2, per_person=2, seed=6, cache=tmp_path)
+
+
+def test_the_quick_settings_give_the_map_the_notebook_shows() -> None:
+    backbone = byol.make_backbone(byol.QUICK)
+    assert backbone.forward_features(torch.rand(1, 3, 128, 64)).shape == (1, 128, 8, 4)

@@ -1,0 +1,150 @@
+"""Profiles and promised outputs: the committed ones are right, wrong ones are refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fam_lib import outputs, paths, profiles
+from fam_lib.profiles import Profile
+from fam_lib.reid.train import TrainConfig
+
+GOOD = "description: d\ndataset: synthetic\nnumbers_only: false\nnotebooks: [01_a, 02_b]\n"
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for profiles, under a root of its own."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "PARAMS", tmp_path / "params")
+    paths.PARAMS.mkdir()
+    return paths.PARAMS
+
+
+def test_the_committed_profiles() -> None:
+    assert profiles.names() == ["cuhk03-pair1", "paper", "quick"]
+    quick, pair, paper = (profiles.load(name) for name in ("quick", "cuhk03-pair1", "paper"))
+    assert quick.dataset == profiles.SYNTHETIC and not quick.numbers_only
+    assert quick.notebooks == paper.notebooks and len(quick.notebooks) == 5
+    assert pair.notebooks == ("01_setup", "03_reid_evaluation")
+    assert pair.numbers_only and paper.numbers_only, "real people"
+
+
+@pytest.mark.parametrize("name", ["cuhk03-pair1", "paper", "quick"])
+def test_training_settings_are_those_of_the_training(name: str) -> None:
+    training = profiles.load(name).training
+    config = TrainConfig(**training)
+    for field, value in training.items():
+        assert type(getattr(config, field)) is (tuple if isinstance(value, list) else type(value)), field
+
+
+def test_every_entry_is_read(params: Path) -> None:
+    more = "parameters: {n: 3, rate: 1.0e-4}\ntraining: {size: [8, 4]}\n"
+    (params / "p.yaml").write_text(GOOD + more)
+    expected = Profile(
+        "p", "d", "synthetic", False, ("01_a", "02_b"), {"n": 3, "rate": 1e-4}, {"size": [8, 4]}
+    )
+    assert profiles.load("p") == expected
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        profiles.load("p").dataset = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["quikc", "", "../params/p", "p.yaml"])
+def test_an_unknown_profile_lists_the_known_ones(params: Path, name: str) -> None:
+    (params / "p.yaml").write_text(GOOD)
+    (params / "q.yaml").write_text(GOOD)
+    with pytest.raises(FileNotFoundError, match="known profiles: p, q"):
+        profiles.load(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "trainig: {}\n", "unknown entry 'trainig'; did you mean 'training'?"),
+        (GOOD.replace("dataset: synthetic\n", ""), "the entry 'dataset' is missing"),
+        (GOOD.replace("false", "'no'"), "'numbers_only' must be a bool, not 'no'"),
+        (GOOD.replace("[01_a, 02_b]", "01_a"), "'notebooks' must be a list"),
+        (GOOD.replace("[01_a, 02_b]", "[]"), "at least one notebook"),
+        (GOOD.replace("[01_a, 02_b]", "[1]"), "at least one notebook's name"),
+        (GOOD + "parameters: [1]\n", "'parameters' must be a dict"),
+        (GOOD + "training: {1: 2}\n", "the names in 'training' must be texts"),
+        (GOOD + "training: {lr: 1e-4}\n", "training: lr: YAML reads 1e-4 as text; write 1.0e-4"),
+        (GOOD + "training: {lr: 3.5e4}\n", "write 3.5e+4"),
+        (GOOD + "parameters: {rates: [1e-4]}\n", "write 1.0e-4"),
+        ("- a\n", "must be a mapping"),
+        ("a: [\n", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_file_and_entry(params: Path, text: str, message: str) -> None:
+    (params / "p.yaml").write_text(text)
+    with pytest.raises(ValueError) as caught:
+        profiles.load("p")
+    assert str(caught.value).startswith("params/p.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def profile(dataset: str, name: str = "p", numbers_only: bool = False) -> Profile:
+    return Profile(name, "d", dataset, numbers_only, ("01_a",))
+
+
+def test_the_data_folder_is_found_under_the_data_root_or_in_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    for root in ("data", "elsewhere"):
+        (tmp_path / root / "set").mkdir(parents=True)
+    assert profiles.dataset_folder(profile("set")) == tmp_path / "data" / "set"
+    elsewhere = str(tmp_path / "elsewhere")
+    assert profiles.dataset_folder(profile("set"), elsewhere) == tmp_path / "elsewhere" / "set"
+    with pytest.raises(FileNotFoundError, match="make reproduce PROFILE=p DATA_ROOT=.*data/README"):
+        profiles.dataset_folder(profile("sett"), elsewhere)
+    with pytest.raises(ValueError, match="synthetic"):
+        profiles.dataset_folder(profile("synthetic"))
+
+
+def test_every_figure_and_table_of_the_paper_is_promised() -> None:
+    promised = {output.file for output in outputs.promised(profiles.load("quick"))}
+    paper = """fig1_motivation.png fig2_pipeline.png fig3_explanation_maps.png fig4_methods.png
+        fig5_sanity_grad_fam.png fig5_sanity_score_fam.png fig6_byol.png table1_time.csv table2_reid.csv"""
+    assert promised >= set(paper.split())
+    notebooks = set(profiles.load("quick").notebooks)
+    assert {output.notebook for output in outputs.table()} <= notebooks
+    assert {name for output in outputs.table() for name in output.profiles} <= set(profiles.names())
+
+
+def test_outputs_are_promised_per_profile(params: Path) -> None:
+    (params / "outputs.txt").write_text(
+        "# notebook file profiles paper\n\n"
+        "01_a  a.csv  all   Table 1: time\n"
+        "01_a  b.png  p,q   Fig. 1\n"
+        "02_b  c.png  all   Fig. 2\n"
+    )
+    assert [output.file for output in outputs.promised(profile("x", "p"))] == ["a.csv", "b.png"]
+    assert [output.file for output in outputs.promised(profile("x", "r"))] == ["a.csv"]
+    assert outputs.table()[0] == outputs.Output("01_a", "a.csv", (), "Table 1: time")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("01_a a.csv all", "line 1: expected notebook, file, profiles and item of the paper"),
+        ("01_a a.pdf all Fig. 1", "not 'a.pdf'"),
+        ("01_a sub/a.png all Fig. 1", "not 'sub/a.png'"),
+        ("01_a a.png all Fig. 1\n02_b a.png all Fig. 2", "line 2: a.png is promised twice"),
+    ],
+)
+def test_a_wrong_line_is_refused(params: Path, line: str, message: str) -> None:
+    (params / "outputs.txt").write_text(line + "\n")
+    with pytest.raises(ValueError, match="outputs.txt") as caught:
+        outputs.table()
+    assert message in str(caught.value)
+
+
+def test_pictures_of_real_people_stay_in_build() -> None:
+    real = profile("set", "p", numbers_only=True)
+    assert outputs.place(real, "fig.png") == paths.BUILD / "p" / "figures" / "fig.png"
+    assert outputs.place(real, "table.csv") == paths.FIGURES / "p" / "table.csv"
+    assert outputs.place(profile("synthetic"), "fig.png") == paths.FIGURES / "p" / "fig.png"

@@ -22,6 +22,8 @@ endif
 export PYTHONPATH := $(CURDIR)
 export PYTHONNOUSERSITE := 1
 export JUPYTER_PREFER_ENV_PATH := 1
+# Threads that spin while they wait slow each other down twentyfold as soon as two processes share the cores.
+export OMP_WAIT_POLICY := PASSIVE
 
 B   := $(or $(FAM_BUILD),build)/$(PROFILE)
 LIB := $(wildcard fam_lib/*.py fam_lib/*/*.py)
@@ -59,7 +61,7 @@ executed: $(patsubst %,$(B)/run/%.ipynb,$(shell cat $(B)/notebooks 2>/dev/null))
 	@:
 
 # 01 trains the network that these read from the cache. Order only: a new 01 does not make them old.
-$(patsubst %,$(B)/run/%.ipynb,03_reid_evaluation 04_sanity_check): | $(B)/run/01_setup.ipynb
+$(patsubst %,$(B)/run/%.ipynb,02_fam_methods 03_reid_evaluation 04_sanity_check): | $(B)/run/01_setup.ipynb
 
 # "exec", so that stopping make stops the notebook and not only a shell around it.
 $(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)

@@ -193,7 +193,7 @@ class Explainer:
             target=method.target,
             reference=_find_reference(method, outputs.detach(), reference),
             make_baseline=self.baseline,
-            batch_size=self.batch_size or default_batch_size(images.device),
+            batch_size=self.batch_size or default_batch_size(images),
             precision=self.precision,
             seed=self.seed,
             progress=self.progress,
@@ -295,9 +295,14 @@ def is_flat(maps: Tensor) -> Tensor:
     return high - low <= 4 * torch.finfo(maps.dtype).eps * maps.abs().amax((1, 2))
 
 
-def default_batch_size(device: torch.device) -> int:
-    """Small batches stay in a CPU's cache; a GPU wants to be filled."""
-    return 8 if device.type == "cpu" else 256
+def default_batch_size(images: Tensor) -> int:
+    """Masked images in one forward: few enough to stay in a CPU's cache, many to fill a GPU.
+
+    2**17 pixels were fastest on two cores: 16 images of 128 x 64, 4 of 256 x 128.
+    """
+    if images.device.type != "cpu":
+        return 256
+    return max(1, 2**17 // images[0, 0].numel())
 
 
 def _check_images(images: Tensor) -> None:
@@ -374,5 +379,3 @@ def _check_features(method: Method, reference: Tensor | None, outputs: Tensor) -
     if not reference.isfinite().all() or (reference.norm(dim=1) == 0).any():
         raise ValueError("reference holds NaN, infinite values or a zero vector")
     return reference
-
-

@@ -147,9 +147,7 @@ def explorer_state(
         [[display, (display, found.saliency[0]), _for_display(masked[0], normalised, display)]],
         column_labels=["image", method, "explanation map"],
         captions=[["", f"area {area:.0%}", f"cosine {similarity:.3f}"]],
-        title=_title(
-            image, method, layer, model if len(networks) > 1 else None, reference if wants_other else None
-        ),
+        title=_title(image, method, layer, model if len(networks) > 1 else None, reference if wants_other else None),
         style=style,
         note=note,
         zones=(low, high),
@@ -157,9 +155,7 @@ def explorer_state(
     return ExplorerState(figure, found.saliency[0], area, similarity, found.baseline_cosine, found.flat)
 
 
-def static_explorer(
-    models: Models, images: Images, image: str, method: str = "score-fam", **options: Any
-) -> Figure:
+def static_explorer(models: Models, images: Images, image: str, method: str = "score-fam", **options: Any) -> Figure:
     """The figure of :func:`explorer_state`: what a reader sees where nothing can be moved."""
     return explorer_state(models, images, image, method, **options).figure
 
@@ -253,9 +249,7 @@ def _controls(
             continuous_update=False,
             **look,
         ),
-        "zones": widgets.FloatRangeSlider(
-            description="B_Low, B_High", value=(B_LOW, B_HIGH), step=0.01, **slider
-        ),
+        "zones": widgets.FloatRangeSlider(description="B_Low, B_High", value=(B_LOW, B_HIGH), step=0.01, **slider),
         "delta": widgets.FloatSlider(description="delta", value=DELTA, step=0.05, **slider),
     }
 

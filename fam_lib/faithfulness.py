@@ -163,9 +163,7 @@ class Faithfulness:
         return {name: values.numpy() for name, values in vars(self).items()}
 
 
-def compare(
-    ranking_x: Ranking, ranking_e: Ranking, ranking_b: Ranking, *, ap: ApKind = "standard"
-) -> Faithfulness:
+def compare(ranking_x: Ranking, ranking_e: Ranking, ranking_b: Ranking, *, ap: ApKind = "standard") -> Faithfulness:
     """Eq. 15-17 from the rankings of originals, explanation maps and baselines.
 
     Originals and baselines do not depend on the method explained: rank them once and reuse them.
@@ -313,8 +311,7 @@ def curve_area(scores: Tensor, shares: Tensor) -> Tensor:
     heights, steps = (torch.as_tensor(values).detach().cpu().double() for values in (scores, shares))
     if heights.ndim != 2 or steps.ndim != 1 or heights.shape[1] != len(steps) or len(steps) < 2:
         raise ValueError(
-            f"expected scores (N, S) and shares (S,) with S >= 2, "
-            f"got {tuple(heights.shape)} and {tuple(steps.shape)}"
+            f"expected scores (N, S) and shares (S,) with S >= 2, got {tuple(heights.shape)} and {tuple(steps.shape)}"
         )
     if not (steps.diff() > 0).all():
         raise ValueError("shares must increase strictly from step to step")

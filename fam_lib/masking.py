@@ -100,9 +100,7 @@ def blend(images: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:
     return torch.lerp(baseline, images, mask.unsqueeze(1))
 
 
-def explanation_mask(
-    saliency: Tensor, low: float = B_LOW, high: float = B_HIGH, delta: float = DELTA
-) -> Tensor:
+def explanation_mask(saliency: Tensor, low: float = B_LOW, high: float = B_HIGH, delta: float = DELTA) -> Tensor:
     """The mask M of Eq. 14: 1 where L >= B_High, delta where B_Low <= L < B_High, 0 below.
 
     Args:

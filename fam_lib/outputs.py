@@ -41,17 +41,13 @@ def table() -> list[Output]:
             continue
         place = f"{short(path)}, line {number}"
         if len(words) < 4:
-            raise ValueError(
-                f"{place}: expected notebook, file, profiles and item of the paper, got {line.strip()!r}"
-            )
+            raise ValueError(f"{place}: expected notebook, file, profiles and item of the paper, got {line.strip()!r}")
         notebook, file, profiles, paper = words
         if Path(file).suffix not in (".png", ".csv") or Path(file).name != file:
             raise ValueError(f"{place}: an output is a .png or .csv file without a folder, not {file!r}")
         if file in found:
             raise ValueError(f"{place}: {file} is promised twice")
-        found[file] = Output(
-            notebook, file, () if profiles == "all" else tuple(profiles.split(",")), paper.strip()
-        )
+        found[file] = Output(notebook, file, () if profiles == "all" else tuple(profiles.split(",")), paper.strip())
     return list(found.values())
 
 
@@ -72,9 +68,7 @@ def stays_here(profile: Profile, file: str) -> bool:
 
 def place(profile: Profile, file: str) -> Path:
     """Where an output lies: in ``figures/<profile>/``, or in the ignored ``build/<profile>/figures/``."""
-    folder = (
-        paths.BUILD / profile.name / "figures" if stays_here(profile, file) else paths.FIGURES / profile.name
-    )
+    folder = paths.BUILD / profile.name / "figures" if stays_here(profile, file) else paths.FIGURES / profile.name
     return folder / file
 
 

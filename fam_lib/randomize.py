@@ -116,8 +116,10 @@ def _split(layers: Sequence[str], depth: int) -> list[Group]:
 def layer_groups(layers: Sequence[str], max_steps: int | None = 8) -> tuple[Group, ...]:
     """Cut the layers of a network into at most ``max_steps`` groups of neighbours.
 
-    The names are cut at the smallest depth that gives enough groups (blocks of a ResNet, stages of an
-    EfficientNet); then the two neighbours with the fewest layers are joined until there are ``max_steps``.
+    The names are cut at the smallest depth that gives enough groups, none with more than twice its share of
+    the layers (blocks of a ResNet, stages of an EfficientNet); then the two neighbours with the fewest layers
+    are joined until there are ``max_steps``. The group nearest to the output is joined last: behind the
+    explained layer it is the step in which only the weights alpha can change, and not the activations.
 
     Args:
         layers: names in execution order.
@@ -135,9 +137,11 @@ def layer_groups(layers: Sequence[str], max_steps: int | None = 8) -> tuple[Grou
         raise ValueError(f"max_steps must be 1 or more, or None for one step per layer; got {max_steps}")
     deepest = max(name.count(".") + 1 for name in layers)
     cuts = (_split(layers, depth) for depth in range(1, deepest + 1))
-    groups = next((cut for cut in cuts if len(cut) >= max_steps), _split(layers, deepest))
+    largest = 2 * len(layers) / max_steps
+    even = (cut for cut in cuts if len(cut) >= max_steps and max(len(g.layers) for g in cut) <= largest)
+    groups = next(even, None) or _split(layers, deepest)
     while len(groups) > max_steps:
-        sizes = [len(a.layers) + len(b.layers) for a, b in pairwise(groups)]
+        sizes = [len(a.layers) + len(b.layers) for a, b in pairwise(groups[:-1] if len(groups) > 2 else groups)]
         i = sizes.index(min(sizes))
         groups[i : i + 2] = [Group(groups[i].name, groups[i].layers + groups[i + 1].layers)]
     return tuple(groups)

@@ -379,9 +379,7 @@ def _blocks(labels: _Labels, block_size: int | None) -> Iterator[slice]:
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-def _rank_in_blocks(
-    similarity_of: Callable[[slice], Tensor], labels: _Labels, block_size: int | None
-) -> Ranking:
+def _rank_in_blocks(similarity_of: Callable[[slice], Tensor], labels: _Labels, block_size: int | None) -> Ranking:
     empty = torch.empty(0, dtype=torch.float64)
     parts = [Ranking(empty, empty, empty.long(), empty.long(), empty)]
     for block in _blocks(labels, block_size):

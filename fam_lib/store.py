@@ -69,9 +69,7 @@ def _canonical(part: Any, position: int) -> tuple[str, bytes]:
 def _contents(path: Path) -> bytes:
     """The sha256 digest of a file, or of the sorted names and digests of a folder's files."""
     if path.is_dir():
-        files = sorted(
-            (file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()
-        )
+        files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
         return json.dumps([[name, sha256(file)] for name, file in files]).encode()
     return sha256(path).encode()
 
@@ -95,8 +93,7 @@ def check_sha256(path: Path | str, expected: str) -> None:
     actual = sha256(path)
     if actual != expected.lower():
         raise ValueError(
-            f"{path} is not the expected file: its sha256 is {actual}, expected {expected}; "
-            "delete it and get it again"
+            f"{path} is not the expected file: its sha256 is {actual}, expected {expected}; delete it and get it again"
         )
 
 

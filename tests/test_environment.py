@@ -49,9 +49,7 @@ def locked(environment: dict[str, str] | None = None) -> dict[str, str]:
 
 def conda_python() -> str:
     """The Python of environment.yml, for example ``3.11``."""
-    (spec,) = [
-        entry for entry in CONDA["dependencies"] if isinstance(entry, str) and entry.startswith("python ")
-    ]
+    (spec,) = [entry for entry in CONDA["dependencies"] if isinstance(entry, str) and entry.startswith("python ")]
     return spec.removeprefix("python").strip().lstrip("=")
 
 
@@ -59,9 +57,7 @@ def test_every_declared_package_is_locked_at_a_version_that_fits() -> None:
     lock = locked()
     for name, requirement in requirements("test").items():
         assert name in lock, f"{name} is not in requirements.lock; run make lock"
-        assert requirement.specifier.contains(lock[name]), (
-            f"{name}: {lock[name]} is not {requirement.specifier}"
-        )
+        assert requirement.specifier.contains(lock[name]), f"{name}: {lock[name]} is not {requirement.specifier}"
 
 
 def test_every_locked_package_has_hashes() -> None:
@@ -84,9 +80,7 @@ def test_conda_gets_the_declared_packages_at_the_locked_versions() -> None:
     assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(conda_python())
     python = {"python_version": conda_python(), "python_full_version": f"{conda_python()}.7"}
     lock = locked({**default_environment(), **python})
-    assert {name: str(pin.specifier) for name, pin in pins.items()} == {
-        name: f"=={lock[name]}" for name in pins
-    }
+    assert {name: str(pin.specifier) for name, pin in pins.items()} == {name: f"=={lock[name]}" for name in pins}
 
 
 def imported(source: str) -> Iterator[str]:

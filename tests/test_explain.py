@@ -6,13 +6,13 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import ConvHead, GapNet, assert_untouched, census, pictures, seeded
 from torch import nn
 
 from fam_lib import METHODS, Explainer, Method, explain
 from fam_lib.capture import evaluating, last_spatial_layer, run_with_layer
 from fam_lib.targets import cosine
 from fam_lib.weighting import uniform
+from toys import ConvHead, GapNet, assert_untouched, census, pictures, seeded
 
 
 def inputs_of(method, model, images):

@@ -2,7 +2,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import pictures
 from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 
 from fam_lib.masking import (
@@ -14,6 +13,7 @@ from fam_lib.masking import (
     top_share_mask,
     upsample,
 )
+from toys import pictures
 
 
 def test_blur_is_a_51_pixel_kernel_of_sigma_50_with_a_reflected_border():

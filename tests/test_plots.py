@@ -397,9 +397,7 @@ def test_stages_are_columns_with_captions() -> None:
 def test_rank_list_marks_hits_without_relying_on_colour() -> None:
     x = images(4)
     fig = plots.fig_rank_list(x[0], x[1:], [True, False, True], [0.91, 0.8, 0.756], note=NOTE)
-    assert {"\N{CHECK MARK} 0.91", "\N{BALLOT X} 0.80", "\N{CHECK MARK} 0.76", "1", "3", NOTE} <= set(
-        texts(fig)
-    )
+    assert {"\N{CHECK MARK} 0.91", "\N{BALLOT X} 0.80", "\N{CHECK MARK} 0.76", "1", "3", NOTE} <= set(texts(fig))
     query, hit, miss, _ = fig.axes
     assert not query.spines["left"].get_visible()
     assert to_rgb(hit.spines["left"].get_edgecolor()) == to_rgb(style.GREEN)
@@ -516,9 +514,7 @@ def test_metrics_figure_places_every_method_at_its_score() -> None:
     fig = plots.fig_metrics(rows, note=NOTE)
     for ax, metric in zip(fig.axes, ("as_drop", "ap_drop"), strict=True):
         markers = {
-            line.get_xydata()[0].tobytes(): line.get_marker()
-            for line in ax.lines
-            if line.get_linestyle() == "None"
+            line.get_xydata()[0].tobytes(): line.get_marker() for line in ax.lines if line.get_linestyle() == "None"
         }
         assert len(markers) == len(rows)
         for _, row in rows.iterrows():

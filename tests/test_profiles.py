@@ -43,9 +43,7 @@ def test_training_settings_are_those_of_the_training(name: str) -> None:
 def test_every_entry_is_read(params: Path) -> None:
     more = "parameters: {n: 3, rate: 1.0e-4}\ntraining: {size: [8, 4]}\n"
     (params / "p.yaml").write_text(GOOD + more)
-    expected = Profile(
-        "p", "d", "synthetic", False, ("01_a", "02_b"), {"n": 3, "rate": 1e-4}, {"size": [8, 4]}
-    )
+    expected = Profile("p", "d", "synthetic", False, ("01_a", "02_b"), {"n": 3, "rate": 1e-4}, {"size": [8, 4]})
     assert profiles.load("p") == expected
     with pytest.raises(dataclasses.FrozenInstanceError):
         profiles.load("p").dataset = "other"  # type: ignore[misc]

@@ -91,6 +91,7 @@ def test_groups_follow_the_names_and_join_the_smallest_neighbours() -> None:
     assert layer_groups(layers, 4)[0].layers == ("stem.conv", "stem.bn")
     assert [group.layers for group in layer_groups(layers, None)] == [(name,) for name in layers]
     assert layer_groups(layers, 1)[0].layers == layers
+    assert [group.name for group in layer_groups(layers, 2)] == ["stem.conv", "head"]
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.integers(1, 10))

@@ -35,18 +35,12 @@ def test_last_stride_doubles_the_map_and_keeps_the_weights(name: str) -> None:
     wide, narrow = (build_backbone(name, stride, "random") for stride in (1, 2))
     assert narrow(images.repeat(2, 1, 1, 1)).shape[2:] == (2, 1)
     assert wide(images.repeat(2, 1, 1, 1)).shape[2:] == (4, 2)
-    assert {k: v.shape for k, v in wide.state_dict().items()} == {
-        k: v.shape for k, v in narrow.state_dict().items()
-    }
+    assert {k: v.shape for k, v in wide.state_dict().items()} == {k: v.shape for k, v in narrow.state_dict().items()}
 
 
 def test_last_stride_of_lite0_is_that_of_one_depthwise_convolution() -> None:
-    wide, narrow = (
-        dict(build_backbone("tf_efficientnet_lite0", s, "random").named_modules()) for s in (1, 2)
-    )
-    changed = [
-        name for name, m in wide.items() if isinstance(m, nn.Conv2d) and m.stride != narrow[name].stride
-    ]
+    wide, narrow = (dict(build_backbone("tf_efficientnet_lite0", s, "random").named_modules()) for s in (1, 2))
+    changed = [name for name, m in wide.items() if isinstance(m, nn.Conv2d) and m.stride != narrow[name].stride]
     assert changed == ["blocks.5.0.conv_dw"]
     assert all(m.dilation == (1, 1) for m in wide.values() if isinstance(m, nn.Conv2d))
 
@@ -164,9 +158,7 @@ def test_absent_hub_weights_are_one_clear_error(monkeypatch: pytest.MonkeyPatch)
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(
-        ValueError, match="no ImageNet weights could be loaded for backbone 'resnet18'.*init='random'"
-    ):
+    with pytest.raises(ValueError, match="no ImageNet weights could be loaded for backbone 'resnet18'.*init='random'"):
         build_backbone("resnet18")
 
 
@@ -203,9 +195,7 @@ def test_retrieval_scores_by_a_slow_count(tmp_path: Path) -> None:
         order = kept[row[kept].argsort(descending=True)]
         hits = (data.gallery.ids[order] == person).double()
         first.append(hits[0].item())
-        precisions.append(
-            (hits * hits.cumsum(0) / torch.arange(1, len(hits) + 1)).sum().item() / hits.sum().item()
-        )
+        precisions.append((hits * hits.cumsum(0) / torch.arange(1, len(hits) + 1)).sum().item() / hits.sum().item())
     scores = retrieval_scores(model, data, SIZE)
     assert scores.rank_1 == pytest.approx(sum(first) / len(first))
     assert scores.mean_ap == pytest.approx(sum(precisions) / len(precisions))

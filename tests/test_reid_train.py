@@ -205,9 +205,7 @@ def test_augment_scales_the_padding_and_normalises() -> None:
 
 def test_augment_is_determined_by_the_generator() -> None:
     pixels = torch.randint(256, (8, 3, *SIZE), generator=generator(5), dtype=torch.uint8)
-    first, again, other = (
-        augment(pixels, TINY, (0.5,) * 3, (0.5,) * 3, generator(seed)) for seed in (1, 1, 2)
-    )
+    first, again, other = (augment(pixels, TINY, (0.5,) * 3, (0.5,) * 3, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -307,9 +305,7 @@ def test_training_is_deterministic_and_leaves_the_random_state_alone(data, train
 
 def test_training_lowers_the_loss_and_freezes_the_neck_bias(data: ReidData, monkeypatch, tmp_path) -> None:
     losses, original = [], train_module.train_epoch
-    monkeypatch.setattr(
-        train_module, "train_epoch", lambda *args: losses.append(original(*args)) or losses[-1]
-    )
+    monkeypatch.setattr(train_module, "train_epoch", lambda *args: losses.append(original(*args)) or losses[-1])
     model = train(data, replace(TINY, epochs=12, lr=3e-3, erasing=0), tmp_path, progress=False)
     assert len(losses) == 12 and losses[-1] < 0.6 * losses[0]
     assert not model.training
@@ -319,9 +315,7 @@ def test_training_lowers_the_loss_and_freezes_the_neck_bias(data: ReidData, monk
 
 def test_only_the_result_stays_in_the_cache(data: ReidData, trained) -> None:
     cache, _ = trained
-    assert [path.relative_to(cache).as_posix() for path in cache.rglob("*.*")] == [
-        f"reid/{cache_key(data, TINY)}.pt"
-    ]
+    assert [path.relative_to(cache).as_posix() for path in cache.rglob("*.*")] == [f"reid/{cache_key(data, TINY)}.pt"]
 
 
 @pytest.mark.parametrize("stopped_in", [1, 2, 3])
@@ -429,9 +423,7 @@ def test_more_identities_than_there_are_is_refused_before_anything_is_written(da
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_images_that_do_not_fit_in_memory_are_read_batch_by_batch(
-    data, trained, tmp_path, monkeypatch
-) -> None:
+def test_images_that_do_not_fit_in_memory_are_read_batch_by_batch(data, trained, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(train_module, "_PIXELS_IN_MEMORY", 0)
     assert same_bits(train(data, TINY, tmp_path, progress=False), trained[1])
 

@@ -76,17 +76,13 @@ def test_a_run_that_ends_well(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
     stdout = copy.cells[-1].outputs[0].text.split()
     assert stdout[:2] == ["quick", "4"], "the command line beats the profile"
     assert stdout[2:] == [str(root / "fam_lib" / "__init__.py"), str(root / "notebooks"), sys.executable]
-    injected = next(
-        cell.source for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", [])
-    )
+    injected = next(cell.source for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", []))
     assert "rate = 2.0" in injected, "a whole number becomes the declared float"
     assert f'data_root = "{tmp_path}"' in injected
     assert not partial(root, ".ipynb").exists()
     log = partial(root, ".log")
     assert "quick 4" in log.read_text()
-    assert executed(root).stat().st_mtime < log.stat().st_mtime, (
-        "an edit during the run is newer than the run"
-    )
+    assert executed(root).stat().st_mtime < log.stat().st_mtime, "an edit during the run is newer than the run"
 
     run = outputs.read_part(profiles.load("quick"), "01_setup")["run"]
     assert run["parameters"] == {"profile": "quick", "n": 4, "rate": 2.0}, "no path of this machine"
@@ -108,9 +104,7 @@ def test_a_run_that_ends_well(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
     ],
     ids=["error", "early-exit", "dead-kernel", "forgotten-output"],
 )
-def test_a_run_that_fails(
-    root: Path, capfd: pytest.CaptureFixture[str], source: str, messages: list[str]
-) -> None:
+def test_a_run_that_fails(root: Path, capfd: pytest.CaptureFixture[str], source: str, messages: list[str]) -> None:
     toys.make_project(root, {"01_setup": toys.notebook(source, "n")}, "01_setup a.csv all Table 1\n")
     old = old_result(root)
     assert run_notebook.main(["01_setup"]) == 1
@@ -126,15 +120,11 @@ def test_a_run_that_fails(
 def test_stopping_the_run_stops_the_kernel_and_leaves_the_old_result(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    forever = (
-        f"import os, threading\nopen({str(pipe)!r}, 'w').write(str(os.getpid()))\nthreading.Event().wait()"
-    )
+    forever = f"import os, threading\nopen({str(pipe)!r}, 'w').write(str(os.getpid()))\nthreading.Event().wait()"
     folder = toys.make_project(tmp_path / "workbook", {"01_setup": toys.notebook(forever)}, "")
     old = old_result(folder)
     command = [sys.executable, "-m", "tools.run_notebook", "01_setup"]
-    with subprocess.Popen(
-        command, cwd=folder, env=toys.environment(folder), stderr=subprocess.PIPE, text=True
-    ) as run:
+    with subprocess.Popen(command, cwd=folder, env=toys.environment(folder), stderr=subprocess.PIPE, text=True) as run:
         kernel = int(pipe.read_text())  # waits until the cell runs
         run.send_signal(signal.SIGTERM)
         _, complaint = run.communicate(timeout=60)
@@ -183,9 +173,7 @@ def test_refresh_stores_outputs_without_noise_and_repeats_to_the_byte(
     assert "version" not in book.metadata.language_info
     time = path.stat().st_mtime_ns
     assert refresh_notebooks.main([]) == 0
-    assert (path.read_bytes(), path.stat().st_mtime_ns) == (first, time), (
-        "make must not see an unchanged notebook"
-    )
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (first, time), "make must not see an unchanged notebook"
     assert capfd.readouterr().out.splitlines()[-1] == "01_setup: as before"
 
 
@@ -289,9 +277,7 @@ def test_the_committed_profiles_set_what_the_committed_notebooks_declare(name: s
 
 def finished(folder: Path, **run: Any) -> Path:
     """A workbook whose two notebooks seem to have run; returns the folder of their outputs."""
-    toys.make_project(
-        folder, {"01_setup": toys.notebook("n"), "02_fam_methods": toys.notebook("n")}, PROMISES
-    )
+    toys.make_project(folder, {"01_setup": toys.notebook("n"), "02_fam_methods": toys.notebook("n")}, PROMISES)
     profile = profiles.load("quick")
     for output in outputs.table():
         store.write_text(outputs.place(profile, output.file), f"content of {output.file}\n")
@@ -316,10 +302,7 @@ def test_the_manifest_says_where_every_file_came_from(root: Path, capsys: pytest
     assert check_outputs.main(["quick"]) == 0
     said = capsys.readouterr()
     assert "2 outputs in figures/quick" in said.out
-    assert (
-        said.err
-        == "note: figures/quick/old.png is no output of this profile; delete it if it is a leftover\n"
-    )
+    assert said.err == "note: figures/quick/old.png is no output of this profile; delete it if it is a leftover\n"
     assert sorted(path.name for path in figures.iterdir()) == ["a.csv", "b.png", "manifest.json", "old.png"]
     manifest = json.loads((figures / "manifest.json").read_text())
     assert [(entry["file"], entry["notebook"], entry["paper"]) for entry in manifest["outputs"]] == [
@@ -330,9 +313,7 @@ def test_the_manifest_says_where_every_file_came_from(root: Path, capsys: pytest
     assert manifest["runs"]["02_fam_methods"] == {"device": "cpu", "overrides": {}, "wall_seconds": 1.5}
     before = (figures / "manifest.json").stat().st_mtime_ns
     assert check_outputs.main(["quick"]) == 0
-    assert (figures / "manifest.json").stat().st_mtime_ns == before, (
-        "a call that changes nothing writes nothing"
-    )
+    assert (figures / "manifest.json").stat().st_mtime_ns == before, "a call that changes nothing writes nothing"
 
 
 def forget_part(folder: Path) -> None:
@@ -342,9 +323,7 @@ def forget_part(folder: Path) -> None:
 def drop_run(folder: Path) -> None:
     """What a notebook leaves that was run by hand, or that was killed at its end."""
     path = outputs.part_path(profiles.load("quick"), "01_setup")
-    store.write_json(
-        path, {name: value for name, value in json.loads(path.read_text()).items() if name != "run"}
-    )
+    store.write_json(path, {name: value for name, value in json.loads(path.read_text()).items() if name != "run"})
 
 
 def promise_more(folder: Path) -> None:
@@ -383,18 +362,14 @@ def test_outputs_that_are_not_as_recorded_are_reported_and_their_notebook_runs_a
     assert (root / "build" / "quick" / "notebooks").read_text() == "01_setup\n02_fam_methods\n"
 
 
-def test_a_run_with_other_parameters_is_not_the_profile_s(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_with_other_parameters_is_not_the_profile_s(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finished(root, overrides={"n": "4"})
     assert check_outputs.main(["quick", "--stale"]) == 0
     assert "01_setup runs again: it was run with n=4" in capsys.readouterr().err
     assert not executed(root).exists()
 
 
-def test_a_profile_that_lists_an_absent_notebook_is_refused(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_profile_that_lists_an_absent_notebook_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finished(root)
     (root / "notebooks" / "02_fam_methods.ipynb").unlink()
     assert check_outputs.main(["quick", "--stale"]) == 1
@@ -406,9 +381,7 @@ def test_a_profile_that_lists_an_absent_notebook_is_refused(
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Content and time of everything that a run makes."""
-    files = [
-        path for sub in ("figures", "build/quick/run") for path in (folder / sub).rglob("*") if path.is_file()
-    ]
+    files = [path for sub in ("figures", "build/quick/run") for path in (folder / sub).rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 

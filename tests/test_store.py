@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -112,9 +111,7 @@ def test_check_sha256_accepts_the_file_and_refuses_another(tmp_path: Path) -> No
 def test_a_write_appears_whole_and_under_its_own_suffix(tmp_path: Path) -> None:
     target = tmp_path / "new" / "scores.npz"
     with store.atomic_path(target) as temporary:
-        assert temporary.parent == target.parent, (
-            "another folder may be another disk, where a rename is a copy"
-        )
+        assert temporary.parent == target.parent, "another folder may be another disk, where a rename is a copy"
         assert temporary.suffix == ".npz"
         temporary.write_bytes(b"half")
         assert not target.exists()
@@ -190,7 +187,7 @@ with store.atomic_path({str(target)!r}) as temporary:
     temporary.write_text("half")
     os._exit(9)
 """
-    killed = subprocess.run([sys.executable, "-c", script], env=toy_project.environment(project), check=False)
+    killed = toy_project.call(project, sys.executable, "-c", script)
     assert killed.returncode == 9
     assert target.read_text() == "old"
     assert len(list(target.parent.iterdir())) == 2

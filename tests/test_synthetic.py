@@ -297,9 +297,7 @@ def test_a_tie_joins_the_parts_of_all_neighbours() -> None:
 
 def test_any_two_people_differ_in_two_parts_and_many_are_look_alikes() -> None:
     people = wardrobe.draw_people(60, seed=0)
-    differences = {
-        (i, j): wardrobe.differing_parts(people[i], people[j]) for i, j in combinations(range(60), 2)
-    }
+    differences = {(i, j): wardrobe.differing_parts(people[i], people[j]) for i, j in combinations(range(60), 2)}
     assert min(map(len, differences.values())) == 2
     alike = [i for i in range(1, 60, 2) if len(differences[i - 1, i]) == 2]
     assert 10 <= len(alike) <= 26, "60 % of 30 pairs"
@@ -356,14 +354,8 @@ def always(changes: dict) -> set[str]:
     + [{"hat": hat} for hat in dict.fromkeys(wardrobe.HATS)]
     + [{"hair": hair, "hat": NONE} for hair in dict.fromkeys(wardrobe.HAIRS)]
     + [{"top": top, "second": "white"} for top in wardrobe.TOPS]
-    + [
-        {"bottom": bottom, "shoes": "shoes"}
-        for bottom in (*dict.fromkeys(wardrobe.BOTTOMS), "bare", "tights")
-    ]
-    + [
-        {"pattern": pattern, "second": "white"}
-        for pattern in ("stripes", "dots", "checks", "pinstripes", "logo")
-    ]
+    + [{"bottom": bottom, "shoes": "shoes"} for bottom in (*dict.fromkeys(wardrobe.BOTTOMS), "bare", "tights")]
+    + [{"pattern": pattern, "second": "white"} for pattern in ("stripes", "dots", "checks", "pinstripes", "logo")]
     + [{"shoes": shoes} for shoes in dict.fromkeys(wardrobe.SHOES)]
     + [{"umbrella": NONE}],
     ids=lambda changes: "-".join(map(str, changes.values())),
@@ -432,9 +424,7 @@ def test_pictures_by_one_camera_differ_in_pose_crop_and_light() -> None:
 
 
 @pytest.mark.parametrize("camera", range(1, 7))
-def test_what_stands_in_front_hides_the_person_and_is_background(
-    camera: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_stands_in_front_hides_the_person_and_is_background(camera: int, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = 0
     for seed in range(8):
         monkeypatch.setattr(picture, "_OCCLUDED", 0.0)
@@ -575,9 +565,7 @@ def test_a_trunk_is_as_wide_as_its_ellipses() -> None:
 
 
 def test_a_band_on_the_chest_is_seen_from_the_front_only() -> None:
-    garment = body.stack(
-        np.array([(0.8, 0.10, 0.10, 0.0), (0.5, 0.10, 0.10, 0.0)]), replace(WALKER, build=1.0)
-    )
+    garment = body.stack(np.array([(0.8, 0.10, 0.10, 0.0), (0.5, 0.10, 0.10, 0.0)]), replace(WALKER, build=1.0))
     chest = body.band(figure(FRONT), garment, -np.pi / 6, np.pi / 6, 0.8, 0.5)
     assert np.ptp(chest[:, 0]) == pytest.approx(2 * 10 * np.sin(np.pi / 6))
     assert len(body.band(figure(BACK), garment, -np.pi / 6, np.pi / 6, 0.8, 0.5)) == 0

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam
 from pytorch_grad_cam import AblationCAM, GradCAMPlusPlus, XGradCAM
-from toys import ConvHead, GapNet, pictures, seeded
 from torchcam.methods import GradCAM as TorchGradCAM
 from torchcam.methods import LayerCAM as TorchLayerCAM
 from torchvision.transforms.functional import gaussian_blur as torchvision_blur
@@ -14,6 +13,7 @@ from fam_lib import METHODS, Explainer, explain
 from fam_lib.capture import run_with_layer
 from fam_lib.explain import find_method
 from fam_lib.weighting import Probe, masked_scores
+from toys import ConvHead, GapNet, pictures, seeded
 
 CLOSED = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -54,9 +54,7 @@ def test_ram_grad_ram_and_cg_ram_equal_their_closed_forms(neck):
     cosine = (g_hat * f_hat).sum(1, keepdim=True)
     cg = (g_hat - cosine * f_hat) * s / (z * f.norm(dim=1, keepdim=True))
     torch.testing.assert_close(explain(model, images, "ram", "relu", reference=g).cam, ram, **CLOSED)
-    torch.testing.assert_close(
-        explain(model, images, "grad-ram", "relu", reference=g).cam, ram.relu() / z, **CLOSED
-    )
+    torch.testing.assert_close(explain(model, images, "grad-ram", "relu", reference=g).cam, ram.relu() / z, **CLOSED)
     torch.testing.assert_close(explain(model, images, "cg-ram", "relu", reference=g).weights, cg, **CLOSED)
 
 
@@ -134,9 +132,7 @@ def test_grad_fam_agrees_with_captum_and_torchcam_on_the_norm():
 def test_cg_ram_agrees_with_captum_on_the_cosine():
     model, images, reference = embedding_case()
     ours = explain(model, images, "cg-ram", "body", reference=reference).cam
-    theirs = LayerGradCam(CosineTo(model, reference), model.body).attribute(
-        images, target=0, relu_attributions=True
-    )
+    theirs = LayerGradCam(CosineTo(model, reference), model.body).attribute(images, target=0, relu_attributions=True)
     torch.testing.assert_close(ours, theirs.squeeze(1).detach(), **CLOSED)
 
 

@@ -73,17 +73,14 @@ def make_project(folder: Path, notebooks: dict[str, Any], promised: str, profile
         nbformat.write(content, folder / "notebooks" / f"{name}.ipynb")
     (folder / "params" / "outputs.txt").write_text(promised)
     (folder / "params" / "quick.yaml").write_text(
-        "description: toys\ndataset: synthetic\nnumbers_only: false\n"
-        f"notebooks: [{', '.join(notebooks)}]\n{profile}"
+        f"description: toys\ndataset: synthetic\nnumbers_only: false\nnotebooks: [{', '.join(notebooks)}]\n{profile}"
     )
     return folder
 
 
 def environment(folder: Path) -> dict[str, str]:
     """The environment of a command in a toy workbook: its own library, none of this process's settings."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("FAM_", "MAKE", "PYTEST_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FAM_", "MAKE", "PYTEST_"))}
     return kept | {"PYTHONPATH": str(folder)}
 
 

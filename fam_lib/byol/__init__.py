@@ -14,7 +14,7 @@ from fam_lib.byol.config import PAPER, QUICK, BYOLConfig
 from fam_lib.byol.footage import Footage, watch
 from fam_lib.byol.network import BYOL, byol_loss, make_backbone, make_optimiser, peak_rate, rate_at, tau_at
 from fam_lib.byol.training import Checkpoint, describe, milestones, spread, train_byol, untrained
-from fam_lib.byol.views import batches, make_views, normalise
+from fam_lib.byol.views import Views, batches, make_views, normalise
 
 __all__ = [
     "BYOL",
@@ -23,6 +23,7 @@ __all__ = [
     "BYOLConfig",
     "Checkpoint",
     "Footage",
+    "Views",
     "batches",
     "byol_loss",
     "checkpoint_table",

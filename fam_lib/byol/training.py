@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def train_byol(
     fabric: Fabric | None = None,
     n_workers: int = 0,
     progress: Callable[[str], None] | None = None,
+    n_threads: int | None = None,
     stop_after: int | None = None,
 ) -> list[Checkpoint]:
     """Train, or read what an earlier call trained; an interrupted training goes on where it was.
@@ -70,6 +72,8 @@ def train_byol(
             one process on the CPU.
         n_workers: processes that make views; the result does not depend on it.
         progress: called once an epoch with a line of text, for instance ``print``.
+        n_threads: of torch while training; None leaves its own number. With a small network and few cores, one
+            thread is faster than two that wait for each other, and leaves a core for the views.
         stop_after: leave once this many epochs are done in all; a later call goes on from there.
 
     Returns:
@@ -85,9 +89,20 @@ def train_byol(
     if not all(_milestone(folder, epoch).exists() for epoch in wanted):
         fabric = fabric or Fabric(accelerator="cpu", devices=1, precision=config.precision)
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
-        _train(images, config, folder, fabric, n_workers, progress, last)
+        with _threads(n_threads):
+            _train(images, config, folder, fabric, n_workers, progress, last)
     reached = [_load(folder, epoch, config) for epoch in wanted if _milestone(folder, epoch).exists()]
     return [untrained(images, config), *reached]
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(n or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def untrained(images: Tensor, config: BYOLConfig) -> Checkpoint:

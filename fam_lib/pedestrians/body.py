@@ -195,9 +195,7 @@ def silhouette(f: Figure, garment: Points) -> Points:
     return np.concatenate([middle - half * f.along, hem, (middle + half * f.along)[::-1]])
 
 
-def band(
-    f: Figure, garment: Points, left: Points | float, right: Points | float, high: float, low: float
-) -> Points:
+def band(f: Figure, garment: Points, left: Points | float, right: Points | float, high: float, low: float) -> Points:
     """Outline of the seen part of a stack between two azimuths and two heights; (0, 2) where nothing is seen.
 
     Azimuths are radians from the front, one number or one for each row between the heights (`rows_between`).

@@ -98,9 +98,7 @@ def _draw_handles(f: Figure, top: Points, half: float) -> None:
         f.canvas.fill(LABEL["bag"], colour, handle)
 
 
-def _draw_box(
-    f: Figure, centre: Points, half: tuple[float, float, float], colour: Colour, flap: bool = False
-) -> int:
+def _draw_box(f: Figure, centre: Points, half: tuple[float, float, float], colour: Colour, flap: bool = False) -> int:
     """An upright bag around `centre` (3,) with half sizes across, up and along the body."""
     width = f.unit * (half[0] * abs(np.cos(f.pose.yaw)) + half[2] * abs(np.sin(f.pose.yaw)))
     middle = f.at(*centre)

@@ -156,9 +156,7 @@ def _park(b: _Brush) -> None:
     b.box(0, 0.34, SCENE_WIDTH, 0.5, (72, 104, 58))
     for greens, low, size in (((96, 128, 84), 0.36, 0.10), ((70, 108, 58), 0.44, 0.085)):
         for x in np.arange(0, SCENE_WIDTH + 0.1, 0.075):
-            b.blob(
-                x + b.rng.normal(0, 0.02), low - b.rng.uniform(0, 0.17), size, size * 0.8, b.vary(greens, 9)
-            )
+            b.blob(x + b.rng.normal(0, 0.02), low - b.rng.uniform(0, 0.17), size, size * 0.8, b.vary(greens, 9))
     for x in (0.35, 1.15, 1.9, 2.6):
         b.box(x, 0.22, x + 0.06, 0.56, (88, 68, 52))
         for _ in range(16):
@@ -420,9 +418,7 @@ def _plant(c: Canvas, w: int, h: int, side: int, rng: np.random.Generator) -> No
     x, base = w / 2 + side * w * 0.36, 0.90 * h
     for angle in rng.uniform(-0.9, 0.9, 11):
         tip = np.array([x + np.sin(angle) * 0.2 * h, base - np.cos(angle) * rng.uniform(0.18, 0.30) * h])
-        c.fill(
-            0, (64, int(rng.uniform(96, 132)), 62), capsule(np.array([x, base]), tip, 0.008 * h, 0.014 * h)
-        )
+        c.fill(0, (64, int(rng.uniform(96, 132)), 62), capsule(np.array([x, base]), tip, 0.008 * h, 0.014 * h))
     r = 0.065 * h
     c.fill(
         0,

@@ -250,9 +250,7 @@ def draw_people(count: int, seed: int) -> tuple[Identity, ...]:
     return tuple(people)
 
 
-def draw_other_than(
-    people: Iterable[Identity], rng: np.random.Generator, of: Identity | None = None
-) -> Identity:
+def draw_other_than(people: Iterable[Identity], rng: np.random.Generator, of: Identity | None = None) -> Identity:
     """A person (a look-alike of `of`, if given) who differs from each of `people` in at least two parts."""
     people = tuple(people)
     while True:

@@ -90,9 +90,7 @@ def correlations(first: Array, second: Array) -> np.ndarray:
     """Pearson's r of two maps for each image: (N, H, W) twice -> (N,); NaN where one of them is flat."""
     a, b = (to_numpy(maps).reshape(len(maps), -1) for maps in (first, second))
     if a.shape != b.shape:
-        raise ValueError(
-            f"the maps must have the same shape, got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+        raise ValueError(f"the maps must have the same shape, got {tuple(first.shape)} and {tuple(second.shape)}")
     a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
     norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.where(norm > 1e-12, (a * b).sum(1) / np.where(norm > 1e-12, norm, 1), np.nan)
@@ -186,16 +184,10 @@ def fig_metrics(
     if missing := [column for column in wanted if column not in rows]:
         raise ValueError(f"table lacks the columns {missing}")
     if "dataset" in rows and rows["dataset"].nunique() > 1:
-        raise ValueError(
-            f"table holds several data sets, draw one at a time: {sorted(rows['dataset'].unique())}"
-        )
+        raise ValueError(f"table holds several data sets, draw one at a time: {sorted(rows['dataset'].unique())}")
     find_kinds(list(rows["method"]), dict(zip(rows["method"], rows["kind"], strict=True)))
     undefined = sorted({m for metric in metrics for m in rows["method"][rows[metric].isna()]})
-    foot = (
-        wrap("undefined for every query: " + ", ".join(undefined), PAGE_WIDTH - 2 * MARGIN)
-        if undefined
-        else ""
-    )
+    foot = wrap("undefined for every query: " + ", ".join(undefined), PAGE_WIDTH - 2 * MARGIN) if undefined else ""
     foot_height = canvas.n_lines(foot) * LINE + 0.06
     body = len(metrics) * (METRIC_PANEL + 0.42) + 0.7 + foot_height
     fig, top = canvas.page(PAGE_WIDTH, body, title, note)
@@ -234,9 +226,7 @@ def _metric_panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     _label_points(ax, area, value, low, high, list(rows["method"]))
 
 
-def _label_points(
-    ax: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray, names: list[str]
-) -> None:
+def _label_points(ax: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray, names: list[str]) -> None:
     """Write each name beside its point, with a thin line where it had to move away."""
     scale = 72 / ax.figure.dpi
 
@@ -290,8 +280,7 @@ def fig_curves(
     found = find_kinds(names, kinds)
     looks = _line_looks(names, found)
     area = {
-        h: {m: float(np.trapezoid(to_numpy(c), x) / (x[-1] - x[0])) for m, c in p.items()}
-        for h, p in panels.items()
+        h: {m: float(np.trapezoid(to_numpy(c), x) / (x[-1] - x[0])) for m, c in p.items()} for h, p in panels.items()
     }
     first = next(iter(panels))
     names.sort(key=lambda name: -area[first][name])

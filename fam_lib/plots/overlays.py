@@ -95,9 +95,7 @@ def overlay(image: Array, saliency: Array, style: str = "default", alpha: float 
     """
     picture, values = rgb(image), to_map(saliency)
     if picture.shape[:2] != values.shape:
-        raise ValueError(
-            f"image {picture.shape[:2]} and saliency {values.shape} must have the same height and width"
-        )
+        raise ValueError(f"image {picture.shape[:2]} and saliency {values.shape} must have the same height and width")
     if style != "paper":
         picture = (picture @ np.array(LUMA))[..., None]
     return (1 - alpha) * picture + alpha * colours(values, style)
@@ -176,9 +174,7 @@ def zone_colorbar(
     middles = [low / 2, (low + high) / 2, (high + 1) / 2]
     # A zone too narrow for its name goes unnamed.
     named = [
-        (m, n)
-        for m, n, width in zip(middles, ZONE_NAMES, (low, high - low, 1 - high), strict=True)
-        if width > 0.15
+        (m, n) for m, n, width in zip(middles, ZONE_NAMES, (low, high - low, 1 - high), strict=True) if width > 0.15
     ]
     bar.set_ticks([m for m, _ in named], labels=[n for _, n in named], minor=True)
     cax.tick_params(which="both", labelsize=FONT)

@@ -103,9 +103,7 @@ def fig1_motivation(
             show_image(ax, query)
         else:
             show_overlay(ax, query, score_fam, style)
-        text_at(
-            fig, MARGIN + width / 2, top + height + 0.03, ("query", "Score-FAM")[i], ha="center", va="top"
-        )
+        text_at(fig, MARGIN + width / 2, top + height + 0.03, ("query", "Score-FAM")[i], ha="center", va="top")
         for (image, _, saliency), caption, left in zip(row, captions[i], pair_lefts, strict=True):
             show_image(axes_at(fig, left, top, width, height), image)
             show_overlay(axes_at(fig, left + width + GAP, top, width, height), query, saliency, style)
@@ -169,17 +167,13 @@ def fig2_pipeline(
     Raises:
         ValueError: the numbers of channels do not agree.
     """
-    same_length(
-        activations=activations, masks=masks, masked_images=masked_images, channels=channels, names=names
-    )
+    same_length(activations=activations, masks=masks, masked_images=masked_images, channels=channels, names=names)
     same_length(similarities=similarities, weights=weights)
     n, aspect = len(channels), height_over_width(image)
     room = PAGE_WIDTH - 2 * MARGIN - NUMBERS_WIDTH
     width = min(room / 5 - MIN_ARROW, PIPELINE_HEIGHT / aspect)
     height, step = width * aspect, room / 5
-    columns = dict(
-        zip(("image", "map", "mask", "masked", "numbers"), MARGIN + step * np.arange(5), strict=True)
-    )
+    columns = dict(zip(("image", "map", "mask", "masked", "numbers"), MARGIN + step * np.arange(5), strict=True))
     columns["result"] = PAGE_WIDTH - MARGIN - width
     row, heads = height + LINE + 0.14, 2 * LINE + 0.08
     equations = 1.35 * LINE * len(PIPELINE_EQUATIONS)
@@ -308,9 +302,7 @@ def _arrow(fig: Figure, left: float, right: float, y: float, label: str = "", in
         text_at(fig, (left + right) / 2, y - 0.05, label, ha="center", va="bottom")
 
 
-def _bus(
-    fig: Figure, left: float, right: float, centre: float, ends: np.ndarray, label: str, into: bool
-) -> None:
+def _bus(fig: Figure, left: float, right: float, centre: float, ends: np.ndarray, label: str, into: bool) -> None:
     """One wire that parts into several, or several that join into one: ``left`` to ``right`` in inches."""
     x = right - 0.3 if into else left + 0.24
     _line(fig, [x, x], [ends.min(), ends.max()])
@@ -351,9 +343,7 @@ def fig3_explanation_maps(
         captions: N rows of five texts below the cells, for instance the retained area.
     """
     same_length(images=images, saliencies=saliencies, top50=top50, top10=top10, ours=ours)
-    rows = [
-        [x, (x, m), a, b, c] for x, m, a, b, c in zip(images, saliencies, top50, top10, ours, strict=True)
-    ]
+    rows = [[x, (x, m), a, b, c] for x, m, a, b, c in zip(images, saliencies, top50, top10, ours, strict=True)]
     heads = ["(a) image", "(b) result", "(c) top 50 %", "(d) top 10 %", "(e) Eq. 14"]
     return image_grid(rows, None, heads, title, style, note=note, captions=captions, max_height=1.7)
 
@@ -417,9 +407,7 @@ def fig_stages(
     rows = [[x, *((x, maps[i]) for maps in stages.values())] for i, x in enumerate(images)]
     texts = [["", *row] for row in captions] if captions else None
     heads, groups = ["image", *stages], [("", 1), ("", len(stages))]
-    return image_grid(
-        rows, row_labels, heads, title, style, note=note, captions=texts, groups=groups, max_height=1.4
-    )
+    return image_grid(rows, row_labels, heads, title, style, note=note, captions=texts, groups=groups, max_height=1.4)
 
 
 def fig_rank_list(
@@ -538,6 +526,4 @@ def fig_method_grid(
         captions = [[*row, "uniform" if i == 0 else ""] for i, row in enumerate(captions)]
         groups, heads = [*groups, ("", 1)], [*heads, "control"]
     labels = list(targets)
-    return image_grid(
-        rows, labels, heads, title, style, note=note, captions=captions, groups=groups, max_height=1.2
-    )
+    return image_grid(rows, labels, heads, title, style, note=note, captions=captions, groups=groups, max_height=1.2)

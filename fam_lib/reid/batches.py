@@ -16,9 +16,7 @@ ERASING_ASPECT = (0.3, 1 / 0.3)
 _ERASING_TRIES = 100
 
 
-def identity_batches(
-    labels: Tensor, ids_per_batch: int, images_per_id: int, generator: Generator
-) -> list[Tensor]:
+def identity_batches(labels: Tensor, ids_per_batch: int, images_per_id: int, generator: Generator) -> list[Tensor]:
     """Arrange one epoch in batches of P identities with K images each.
 
     Each identity's images are shuffled and cut into groups of K, the rest dropped; an identity with fewer
@@ -40,8 +38,7 @@ def identity_batches(
     identities = labels.unique()
     if len(identities) < ids_per_batch:
         raise ValueError(
-            f"ids_per_batch is {ids_per_batch}, but there are only {len(identities)} training identities: "
-            "choose fewer"
+            f"ids_per_batch is {ids_per_batch}, but there are only {len(identities)} training identities: choose fewer"
         )
     waiting = [_groups((labels == i).nonzero().flatten(), images_per_id, generator) for i in identities]
     batches = []

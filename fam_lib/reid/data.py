@@ -183,9 +183,7 @@ def _split_root(root: Path) -> Path:
 
 def _read_split(folder: Path, distractors: bool) -> ImageSet:
     """The images of one folder without the junk; `distractors` says whether identity 0 may occur."""
-    files = (
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."
-    )
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
     named = [(*_identity_and_camera(path), path) for path in files]
     kept = sorted((identity, path, camera) for identity, camera, path in named if identity != JUNK_ID)
     if not kept:

@@ -20,12 +20,12 @@ from fam_lib.capture import evaluating
 from fam_lib.explain import METHODS, Explainer, Method, find_method, is_flat, to_saliency
 from fam_lib.faithfulness import Faithfulness, compare, retained_area
 from fam_lib.masking import blend, explanation_mask, gaussian_blur
+from fam_lib.randomize import state_digest
 from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
 from fam_lib.reid.features import extract_features
 from fam_lib.reid.model import ReidModel
 from fam_lib.retrieval import ApKind, Ranking, cosine_similarity, evaluate, top_gallery
 from fam_lib.store import atomic_path, key, sha256
-from fam_lib.randomize import state_digest
 
 CODE_VERSION = 1  # count up when a change of the code changes the maps: it is part of every cache key
 SHARD = 4  # queries in one file of the cache: what a killed run loses at most
@@ -35,6 +35,7 @@ TABLE2_METHODS = (
     *("grad-cam", "score-cam", "ram", "cg-ram", "grad-ram", "grad-fam", "score-fam"),
     *("uniform", "random-weights", "random-map", "centre-prior", "all-ones"),
 )
+
 
 @dataclass(frozen=True, eq=False)
 class Queries:

@@ -55,17 +55,13 @@ def extract_features(
     target = next(model.parameters()).device
     features = []
     with evaluating(model):
-        for start in tqdm(
-            range(0, len(image_set), batch_size), "features", disable=not progress, leave=False
-        ):
+        for start in tqdm(range(0, len(image_set), batch_size), "features", disable=not progress, leave=False):
             images = load_images(image_set.paths[start : start + batch_size], size)
             features.append(model(normalise(images, model.mean, model.std).to(target)).float().cpu())
     return torch.cat(features)
 
 
-def retrieval_scores(
-    model: ReidModel, data: ReidData, size: tuple[int, int], batch_size: int = 64
-) -> RetrievalScores:
+def retrieval_scores(model: ReidModel, data: ReidData, size: tuple[int, int], batch_size: int = 64) -> RetrievalScores:
     """Rank-1 and mAP (standard AP) of a network: its queries ranked by cosine similarity, Market1501
     rules."""
     query, gallery = data.query, data.gallery

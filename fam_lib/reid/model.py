@@ -161,9 +161,7 @@ def remove_last_stride(backbone: nn.Module) -> None:
         elif isinstance(module, nn.AvgPool2d):  # the shortcut of the "t" and "d" ResNets
             block.set_submodule(name, nn.Identity())
     if _map_height(backbone, probe) != 2 * before:
-        raise ValueError(
-            f"the last stride of this {type(backbone).__name__} could not be removed: use last_stride=2"
-        )
+        raise ValueError(f"the last stride of this {type(backbone).__name__} could not be removed: use last_stride=2")
 
 
 def _last_strided_block(backbone: nn.Module) -> nn.Module:

@@ -69,10 +69,10 @@ class TrainConfig:
     feature: Feature = "after_bn"
     init: Init = "imagenet"
     size: tuple[int, int] = (128, 64)
-    epochs: int = 20
+    epochs: int = 15
     ids_per_batch: int = 16
     images_per_id: int = 4
-    lr: float = 1e-3
+    lr: float = 5e-3
     warmup_epochs: int = 3
     warmup_factor: float = 0.01
     schedule: Literal["cosine", "step"] = "cosine"
@@ -280,9 +280,7 @@ def train_epoch(
             losses.append(loss.detach())
     mean_loss = torch.stack(losses).mean().item()
     if not math.isfinite(mean_loss):
-        raise FloatingPointError(
-            f"the loss became {mean_loss} in epoch {epoch}: choose a smaller lr than {config.lr}"
-        )
+        raise FloatingPointError(f"the loss became {mean_loss} in epoch {epoch}: choose a smaller lr than {config.lr}")
     return mean_loss
 
 

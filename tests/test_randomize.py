@@ -91,7 +91,15 @@ def test_groups_follow_the_names_and_join_the_smallest_neighbours() -> None:
     assert layer_groups(layers, 4)[0].layers == ("stem.conv", "stem.bn")
     assert [group.layers for group in layer_groups(layers, None)] == [(name,) for name in layers]
     assert layer_groups(layers, 1)[0].layers == layers
-    assert [group.name for group in layer_groups(layers, 2)] == ["stem.conv", "head"]
+    assert [group.name for group in layer_groups(layers, 2)] == ["stem", "head"]
+
+
+def test_names_are_cut_deeper_where_one_group_would_be_most_of_the_network() -> None:
+    # Depth 1 gives three groups, but "blocks" would be nearly the whole network.
+    layers = ("stem", *(f"blocks.{i}.{j}" for i in range(4) for j in "ab"), "head")
+    groups = layer_groups(layers, 3)
+    assert [group.name for group in groups] == ["stem", "blocks.1", "head"]
+    assert [len(group.layers) for group in groups] == [3, 6, 1]
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.integers(1, 10))

@@ -30,7 +30,8 @@ ALT_LENGTH = 30  # characters; a shorter text cannot say what is shown and what 
 # (dots per inch, palette of 256 colours): the first that fits the limit is taken. Fewer pixels come before fewer
 # colours, because a palette puts a grain into smooth maps.
 _LADDER = ((DPI, False), (90, False), (DPI, True), (90, True), (72, True))
-_JPEG_QUALITY = 85
+INLINE_DPI = 90
+_JPEG_QUALITY = 75
 
 
 class Report:
@@ -227,7 +228,7 @@ def _display(fig: Figure, alt: str) -> None:
 
     if getattr(get_ipython(), "kernel", None) is None:
         return
-    picture = _picture(fig, DPI)
+    picture = _picture(fig, INLINE_DPI)
     kind, content = "image/png", _png(picture)
     if len(content) > INLINE_LIMIT:
         buffer = io.BytesIO()

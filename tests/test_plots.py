@@ -641,3 +641,13 @@ def test_nothing_is_left_in_pyplot() -> None:
     before = plt.get_fignums()
     plots.fig_weights(torch.zeros(4), torch.full((4,), 0.25))
     assert plt.get_fignums() == before
+
+
+def test_agreement_shows_the_mean_correlation_of_every_two_methods():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((2, 3, 8, 4))
+    fig = plots.fig_agreement({"a": first, "b": second, "a-again": first, "flat": np.ones((3, 8, 4))}, note="noise")
+    shown = [[float(text.get_text()) for text in fig.axes[0].texts[3 * i : 3 * i + 3]] for i in range(3)]
+    r = plots.correlations(first, second).mean()
+    np.testing.assert_allclose(shown, [[1, r, 1], [r, 1, r], [1, r, 1]], atol=0.005)
+    assert [tick.get_text() for tick in fig.axes[0].get_yticklabels()] == ["a", "b", "a-again"]

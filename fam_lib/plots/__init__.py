@@ -7,6 +7,7 @@
 from fam_lib.plots.charts import (
     correlations,
     effective_channels,
+    fig_agreement,
     fig_correlation,
     fig_curves,
     fig_metrics,
@@ -31,6 +32,7 @@ __all__ = [
     "fig2_pipeline",
     "fig3_explanation_maps",
     "fig4_methods",
+    "fig_agreement",
     "fig_correlation",
     "fig_curves",
     "fig_method_grid",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -94,6 +95,30 @@ def correlations(first: Array, second: Array) -> np.ndarray:
     a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
     norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.where(norm > 1e-12, (a * b).sum(1) / np.where(norm > 1e-12, norm, 1), np.nan)
+
+
+@styles.context()
+def fig_agreement(
+    saliencies: Mapping[str, Array], title: str = "Which methods draw the same map?", note: str = ""
+) -> Figure:
+    """How alike the maps of every two methods are: Pearson's r, averaged over the images.
+
+    Args:
+        saliencies: method -> (N, H, W); a method all of whose maps are flat is left out.
+        title: one sentence.
+        note: what the data are.
+    """
+    methods = [name for name, maps in saliencies.items() if np.ptp(to_numpy(maps)) > 0]
+    pairs = [[np.nanmean(correlations(saliencies[a], saliencies[b])) for b in methods] for a in methods]
+    table = pd.DataFrame(pairs, index=methods, columns=methods)
+    side = 0.42 * len(methods)
+    fig, top = canvas.page(PAGE_WIDTH, side + 1.35, title, note)
+    ax = axes_at(fig, 1.3, top + 0.1, side, side)
+    bar = axes_at(fig, 1.5 + side, top + 0.1, 0.15, side)
+    sns.heatmap(table, vmin=-1, vmax=1, cmap="vlag", annot=True, fmt=".2f", annot_kws={"size": 7}, ax=ax, cbar_ax=bar)
+    ax.set_xticks(ax.get_xticks(), methods, rotation=45, ha="right")
+    bar.set_ylabel("mean correlation over images")
+    return fig
 
 
 @styles.context()

@@ -31,7 +31,7 @@ ALT_LENGTH = 30  # characters; a shorter text cannot say what is shown and what 
 # colours, because a palette puts a grain into smooth maps.
 _LADDER = ((DPI, False), (90, False), (DPI, True), (90, True), (72, True))
 INLINE_DPI = 90
-_JPEG_QUALITY = 75
+_JPEG_QUALITY = 65
 
 
 class Report:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 import pandas as pd
 import torch
@@ -26,7 +27,7 @@ from fam_lib.explain import explain
 from fam_lib.randomize import state_digest
 from fam_lib.store import key, write_json
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 REPEATS = 3
 PAPER_SECONDS = {"grad-fam": 0.05, "score-fam": 9.69}  # Table 1: ResNet-50, 256 x 128, Tesla P40
 
@@ -89,7 +90,8 @@ def _grad_cam_score_fam(model: nn.Module, image: Tensor, layer: nn.Module) -> Ru
     from pytorch_grad_cam import ScoreCAM
     from pytorch_grad_cam import score_cam as module
 
-    module.tqdm.tqdm = lambda batches, *_args, **_options: batches  # the package's bar cannot be turned off
+    # The package's progress bar cannot be turned off; this replaces the name in its module only.
+    module.tqdm = SimpleNamespace(tqdm=lambda batches, *_args, **_options: batches)
     reference = _feature(model, image)
 
     def run() -> object:
@@ -173,7 +175,10 @@ def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cach
         device, paper_seconds.
     """
     layer = layer or model.layer
-    name = key("table1", CODE_VERSION, state_digest(model), list(image.shape), machine(image.device))
+    name = key(
+        "table1", CODE_VERSION, state_digest(model), getattr(model, "feature", ""), list(image.shape),
+        [name for name, module in model.named_modules() if module is layer], machine(image.device),
+    )  # fmt: skip
     path = (cache or paths.CACHE) / "benchmarks" / f"{name}.json"
     if not path.exists():
         write_json(path, measure(model, image, layer))

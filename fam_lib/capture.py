@@ -113,7 +113,8 @@ def _with_branch(output: object, branch: int | None, replacement: Tensor) -> obj
         return replacement
     items = list(output)  # type: ignore[call-overload]
     items[branch] = replacement
-    return type(output)(items)  # type: ignore[call-arg]
+    make = getattr(type(output), "_make", type(output))  # a named tuple takes its items one by one
+    return make(items)
 
 
 def run_with_layer(

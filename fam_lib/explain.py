@@ -201,6 +201,10 @@ class Explainer:
         alpha = method.weighting(probe)
         cam = combine(alpha, activations.detach())
         cam = cam.relu() if method.rectify else cam
+        if not cam.isfinite().all():
+            raise ValueError(
+                f"{method.name} gave NaN or infinite values: check the baseline, or choose a wider precision"
+            )
         target = cam.new_full((len(images),), torch.nan) if method.target is None else probe.score(outputs)
         return Explanation(
             saliency=to_saliency(cam, images.shape[-2:], method.normalise),
@@ -227,7 +231,8 @@ def explain(
             Explained in eval mode and left as it was: no hook, modes restored, on error too.
         images: (N, 3, H, W) float, normalised as the model wants it.
         method: a name of :data:`METHODS`, or a :class:`Method` of your own.
-        layer: dotted name or module whose output (N, C, h, w) is A; None: the last one with a spatial output.
+        layer: dotted name or module whose output (N, C, h, w) is A; None: the last one with a spatial output to
+            finish in a forward. Name it where a side branch runs after the features.
         reference: (N, D) features of other images for the RAM family; (N,) class indices, or None for the
             predicted classes, for the CAM family; None for the FAM family, whose reference is the image.
         options: ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one
@@ -327,7 +332,8 @@ def _check_outputs(outputs: object, n: int) -> Tensor:
             f"the model must return one vector an image, (N, D) with N={n}, got {tuple(outputs.shape)}; pool or "
             "flatten its output first"
         )
-    outputs = at_least_float32(outputs)
+    with torch.enable_grad():  # widening half precision must not cut the graph
+        outputs = at_least_float32(outputs)
     if not outputs.isfinite().all():
         raise ValueError("the model returned NaN or infinite values for these images")
     return outputs
@@ -360,11 +366,11 @@ def _all_unit_norm(features: Tensor) -> bool:
 def _check_classes(classes: Tensor, logits: Tensor) -> Tensor:
     classes = torch.as_tensor(classes, device=logits.device)
     n, k = logits.shape
-    if classes.is_floating_point() or classes.shape != (n,):
+    if classes.is_floating_point() or classes.dtype == torch.bool or classes.shape != (n,):
         raise ValueError(f"reference must be ({n},) class indices, got {tuple(classes.shape)} {classes.dtype}")
     if ((classes < 0) | (classes >= k)).any():
         raise ValueError(f"class indices must lie in 0..{k - 1}, got {classes.tolist()}")
-    return classes
+    return classes.long().clone()  # a tensor made under inference_mode cannot take part in a graph
 
 
 def _check_features(method: Method, reference: Tensor | None, outputs: Tensor) -> Tensor:
@@ -373,6 +379,7 @@ def _check_features(method: Method, reference: Tensor | None, outputs: Tensor) -
             f"{method.name} compares with another image: pass reference=(N, D) features of the model. For an "
             "explanation without another image use grad-fam or score-fam"
         )
+    reference = torch.as_tensor(reference)
     if reference.shape != outputs.shape:
         raise ValueError(f"reference must have the shape {tuple(outputs.shape)}, got {tuple(reference.shape)}")
     reference = reference.to(outputs).clone()

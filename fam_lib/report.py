@@ -30,7 +30,7 @@ ALT_LENGTH = 30  # characters; a shorter text cannot say what is shown and what 
 # (dots per inch, palette of 256 colours): the first that fits the limit is taken. Fewer pixels come before fewer
 # colours, because a palette puts a grain into smooth maps.
 _LADDER = ((DPI, False), (90, False), (DPI, True), (90, True), (72, True))
-INLINE_DPI = 90
+INLINE_DPI = 90  # of those that are shown as JPEG
 _JPEG_QUALITY = 65
 
 
@@ -228,11 +228,10 @@ def _display(fig: Figure, alt: str) -> None:
 
     if getattr(get_ipython(), "kernel", None) is None:
         return
-    picture = _picture(fig, INLINE_DPI)
-    kind, content = "image/png", _png(picture)
+    kind, content = "image/png", _png(_picture(fig, DPI))
     if len(content) > INLINE_LIMIT:
         buffer = io.BytesIO()
-        picture.save(buffer, format="jpeg", quality=_JPEG_QUALITY, optimize=True)
+        _picture(fig, INLINE_DPI).save(buffer, format="jpeg", quality=_JPEG_QUALITY, optimize=True)
         kind, content = "image/jpeg", buffer.getvalue()
     bundle = {kind: base64.b64encode(content).decode(), "text/plain": alt}
     display(bundle, raw=True, metadata={kind: {"alt": alt}})

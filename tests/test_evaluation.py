@@ -110,6 +110,16 @@ def test_other_weights_do_not_find_the_old_shards(model, queries, tmp_path):
     assert not torch.equal(before, after)
 
 
+def test_another_feature_does_not_find_the_old_shards(model, queries, tmp_path):
+    before = explain_queries(model, queries, ["fam"], tmp_path, progress=False)["fam"]
+    model.feature = "before_bn"
+    try:
+        after = explain_queries(model, queries, ["fam"], tmp_path, progress=False)["fam"]
+    finally:
+        model.feature = "after_bn"
+    assert not torch.equal(before, after)
+
+
 def test_a_damaged_shard_is_named(model, queries, tmp_path):
     explain_queries(model, queries, ["uniform"], tmp_path, progress=False)
     shard = next((tmp_path / "maps").iterdir())

@@ -332,6 +332,31 @@ def test_a_layer_that_runs_twice_is_refused():
         explain(model, X, "grad-fam", "spare")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("method", ["grad-fam", "fam", "random-map", "score-fam"])
+def test_half_precision_models_are_explained(method, dtype):
+    model = seeded(GapNet())
+    exact = explain(model, X, method, "relu").saliency
+    half = explain(seeded(GapNet()).to(dtype), X.to(dtype), method, "relu").saliency
+    assert half.dtype == torch.float32
+    if method != "random-map":  # keyed by the pixels, which differ
+        assert torch.corrcoef(torch.stack([exact.flatten(), half.flatten()]))[0, 1] > 0.99
+
+
+def test_nan_in_the_masked_forwards_is_an_error_not_a_dark_map():
+    with pytest.raises(ValueError, match="NaN or infinite.*baseline"):
+        explain(GAP, X, "score-fam", "relu", baseline=lambda images: images * torch.nan)
+    with pytest.raises(ValueError, match="baseline must return"):
+        explain(GAP, X, "score-fam", "relu", baseline=lambda images: images[:1])
+
+
+def test_class_indices_may_come_from_inference_mode():
+    with torch.inference_mode():
+        classes = CLASSES(X).argmax(1)
+    expected = explain(CLASSES, X, "grad-cam", "relu").saliency
+    assert torch.equal(explain(CLASSES, X, "grad-cam", "relu", reference=classes).saliency, expected)
+
+
 def test_score_fam_explains_l2_normalised_features():
     torch.testing.assert_close(
         explain(Normalised(GAP), X, "score-fam", GAP.relu).saliency, explain(GAP, X, "score-fam", "relu").saliency

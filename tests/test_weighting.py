@@ -194,14 +194,16 @@ def test_ablation_cam_agrees_with_grad_cam():
     torch.testing.assert_close(ours.weights * signs, theirs.view(2, -1), rtol=1e-4, atol=1e-5)
 
 
-def test_ablation_works_where_a_connection_goes_round_the_layer():
+@pytest.mark.parametrize("inplace", [False, True])
+def test_ablation_works_where_a_connection_goes_round_the_layer(inplace):
     class Concatenating(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = torch.nn.Conv2d(3, 4, 3, stride=4, padding=1)
+            self.act = torch.nn.SiLU(inplace=inplace)  # not idempotent: applied twice it would show
 
         def forward(self, x):
-            return torch.cat([self.conv(x).relu(), F.avg_pool2d(x, 4)], 1).mean((2, 3))
+            return torch.cat([self.act(self.conv(x)), F.avg_pool2d(x, 4)], 1).mean((2, 3))
 
     model, images = seeded(Concatenating()), pictures(2)
     weights = explain(model, images, "ablation-cg-fam", "conv").weights
@@ -210,7 +212,7 @@ def test_ablation_works_where_a_connection_goes_round_the_layer():
         ablated = f.clone()
         a = model.conv(images)
         a[:, k] = 0
-        ablated[:, :4] = a.relu().mean((2, 3))
+        ablated[:, :4] = F.silu(a).mean((2, 3))
         torch.testing.assert_close(weights[:, k], 1 - F.cosine_similarity(ablated, f), **CLOSED)
 
 

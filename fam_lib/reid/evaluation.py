@@ -27,7 +27,7 @@ from fam_lib.reid.model import ReidModel
 from fam_lib.retrieval import ApKind, Ranking, cosine_similarity, evaluate, top_gallery
 from fam_lib.store import atomic_path, key, sha256
 
-CODE_VERSION = 1  # count up when a change of the code changes the maps: it is part of every cache key
+CODE_VERSION = 2  # count up when a change of the code changes the maps: it is part of every cache key
 SHARD = 4  # queries in one file of the cache: what a killed run loses at most
 BATCH = 32  # explanation maps in one forward
 
@@ -145,7 +145,8 @@ def explain_queries(
         method -> (Q, h, w), the `cam` of :class:`fam_lib.Explanation`.
     """
     rows = [find_method(name) for name in methods]
-    digest, folder = state_digest(model), (cache or paths.CACHE) / "maps"
+    seen_by = (state_digest(model), model.feature, list(queries.images.shape[1:]))
+    folder = (cache or paths.CACHE) / "maps"
     names = {name: str(value) for name, value in options.items()}
     maps: dict[str, list[Tensor]] = {method.name: [] for method in rows}
     with tqdm(total=len(rows) * len(queries), desc="maps", unit="map", disable=not progress) as bar:
@@ -156,7 +157,7 @@ def explain_queries(
                 reference = queries.reference(method)
                 own = None if reference is None else reference[part]
                 seen = b"" if own is None else own.numpy().tobytes()
-                path = folder / f"{key(CODE_VERSION, digest, method.name, images, seen, names)}.pt"
+                path = folder / f"{key(CODE_VERSION, *seen_by, method.name, images, seen, names)}.pt"
                 maps[method.name].append(_shard(path, lambda e=explainer, p=part, r=own: e(queries.images[p], r).cam))
                 bar.update(len(images))
     return {name: torch.cat(parts) for name, parts in maps.items()}

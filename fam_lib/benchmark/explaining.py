@@ -225,7 +225,3 @@ def main() -> None:
     forwards = _live_channels(model, image, model.bn2)
     frame = pd.DataFrame([_row(entry, times, forwards, image.device) for entry, times in seconds.items()])
     print(frame.drop(columns=["paper_seconds"]).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""``make bench``."""
+
+from fam_lib.benchmark.explaining import main
+
+main()

@@ -34,7 +34,7 @@ class Profile:
         numbers_only: The data show real people, so no picture made from them may leave this machine.
         notebooks: Names, without ``.ipynb``, of the notebooks that this profile runs.
         parameters: Values that differ from the notebooks' defaults.
-        training: Settings of the Re-ID training (fields of ``fam_lib.reid.train.TrainConfig``).
+        training: Settings of the Re-ID training (fields of ``fam_lib.reid.TrainConfig``).
     """
 
     name: str

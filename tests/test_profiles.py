@@ -9,7 +9,7 @@ import pytest
 
 from fam_lib import outputs, paths, profiles
 from fam_lib.profiles import Profile
-from fam_lib.reid.train import TrainConfig
+from fam_lib.reid import TrainConfig
 
 GOOD = "description: d\ndataset: synthetic\nnumbers_only: false\nnotebooks: [01_a, 02_b]\n"
 

@@ -199,3 +199,12 @@ def test_retrieval_scores_by_a_slow_count(tmp_path: Path) -> None:
     scores = retrieval_scores(model, data, SIZE)
     assert scores.rank_1 == pytest.approx(sum(first) / len(first))
     assert scores.mean_ap == pytest.approx(sum(precisions) / len(precisions))
+
+
+def test_without_a_neck_the_classifier_reads_the_pooled_feature() -> None:
+    model = ReidModel("test_efficientnet", 5, init="random", neck=False).eval()
+    images = torch.rand(2, 3, 64, 32)
+    with torch.no_grad():
+        pooled, logits = model.heads(images)
+        assert torch.equal(model(images), pooled)
+        torch.testing.assert_close(logits, pooled @ model.classifier.weight.T + model.classifier.bias)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,13 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from fam_lib.reid import ReidData, ReidModel, TrainConfig, load_market_layout, train
+from fam_lib.reid import ReidData, ReidModel, TrainConfig, load_market_layout, train, training
 from fam_lib.reid.batches import erasing_box, identity_batches, random_erasing, random_flip, random_shift
-from fam_lib.reid.train import augment, cache_key, class_labels, learning_rate, reid_loss
+from fam_lib.reid.losses import ReidLoss, center_loss
+from fam_lib.reid.training import augment, cache_key, class_labels, learning_rate
 from reid_toys import SIZE, write_image, write_rectangles
-
-# The package gives the name `train` to the function, which hides the module of that name.
-train_module = importlib.import_module("fam_lib.reid.train")
 
 TINY = TrainConfig(
     backbone="test_efficientnet",
@@ -51,7 +48,7 @@ def trained(data: ReidData, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "train_epoch", lambda *_args: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "train_epoch", lambda *_args: pytest.fail("trained again"))
 
 
 def same_bits(a: ReidModel, b: ReidModel) -> bool:
@@ -167,6 +164,13 @@ def test_erasing_takes_its_share_of_the_images_and_touches_one_rectangle() -> No
         assert rows.sum() * columns.sum() == image[0].eq(0).sum()
 
 
+def test_erasing_writes_the_value_it_is_given() -> None:
+    erased = random_erasing(torch.ones(20, 3, 16, 8), 1.0, generator(), (0.485, 0.456, 0.406))
+    changed = erased.ne(1).any(1)
+    assert changed.flatten(1).any(1).all()
+    assert torch.equal(erased.movedim(1, -1)[changed].unique(dim=0), torch.tensor([[0.485, 0.456, 0.406]]))
+
+
 def test_flip_mirrors_whole_images() -> None:
     images = torch.arange(2 * 3 * 2 * 4).view(2, 3, 2, 4).repeat(500, 1, 1, 1)
     flipped = random_flip(images, 0.5, generator())
@@ -226,7 +230,8 @@ def test_step_schedule_gives_the_bag_of_tricks_rates() -> None:
     }
     for epoch, rate in expected.items():
         assert learning_rate(bag, epoch) == pytest.approx(rate, rel=1e-9)
-    assert learning_rate(bag, 1.5) == pytest.approx(3.5e-4 * (0.01 * 0.85 + 0.15))
+    assert learning_rate(bag, 1.99) == learning_rate(bag, 1)
+    assert learning_rate(bag, 39.99) == 3.5e-4
 
 
 def test_cosine_schedule_by_hand() -> None:
@@ -242,7 +247,7 @@ def test_cosine_schedule_by_hand() -> None:
 
 
 def test_triplet_loss_by_hand() -> None:
-    loss = reid_loss(replace(TINY, triplet_margin=0.3, label_smoothing=0.0))
+    loss = ReidLoss(replace(TINY, triplet_margin=0.3, label_smoothing=0.0), 2, 2)
     features = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [7.0, 0.0]])
     labels = torch.tensor([0, 0, 1, 1])
     certain = 1000.0 * torch.eye(2)[labels]  # no identity loss
@@ -253,13 +258,49 @@ def test_triplet_loss_by_hand() -> None:
 
 
 def test_identity_loss_is_smoothed_cross_entropy() -> None:
-    loss = reid_loss(replace(TINY, label_smoothing=0.1))
+    loss = ReidLoss(replace(TINY, label_smoothing=0.1), 5, 1)
     torch.manual_seed(0)
     logits, labels = torch.randn(4, 5, dtype=torch.float64), torch.tensor([0, 0, 3, 3])
     apart = torch.tensor([[0.0], [0.0], [9.0], [9.0]])  # no triplet loss
     target = 0.9 * torch.eye(5, dtype=torch.float64)[labels] + 0.1 / 5
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
     assert loss(apart, logits, labels).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_center_loss_by_hand() -> None:
+    centers = torch.tensor([[0.0, 0.0], [1.0, 1.0], [5.0, 5.0]])
+    features = torch.tensor([[3.0, 4.0], [1.0, 3.0]])
+    # Squared distances 25 and 4, mean 14.5; weighted and added to the other two losses.
+    assert center_loss(features, centers, torch.tensor([0, 1])).item() == 14.5
+    torch.manual_seed(0)
+    features, labels, logits = torch.randn(4, 2), torch.tensor([0, 0, 2, 2]), torch.randn(4, 3)
+    with_centers = ReidLoss(replace(TINY, center_weight=0.1), 3, 2)
+    with_centers.centers.copy_(centers)
+    without = ReidLoss(TINY, 3, 2)
+    difference = with_centers(features, logits, labels) - without(features, logits, labels)
+    assert difference.item() == pytest.approx(0.1 * center_loss(features, centers, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0005, 1.0])
+def test_centers_move_by_gradient_descent_whatever_their_weight(weight: float) -> None:
+    torch.manual_seed(1)
+    features, labels = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 1, 3])
+    loss = ReidLoss(replace(TINY, center_weight=weight, center_lr=0.5), 4, 3)
+    centers = loss.centers.clone().requires_grad_()
+    optimizer = torch.optim.SGD([centers], lr=0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        center_loss(features, centers, labels).backward()
+        optimizer.step()
+        loss.move_centers(features, labels)
+    torch.testing.assert_close(loss.centers, centers.detach())
+    assert torch.equal(loss.centers[2], centers[2].detach()), "a center without an image moved"
+
+
+def test_without_a_weight_there_are_no_centers() -> None:
+    loss = ReidLoss(TINY, 4, 3)
+    loss.move_centers(torch.randn(2, 3), torch.tensor([0, 1]))
+    assert loss.centers.shape == (0, 3)
 
 
 def test_class_labels_follow_the_order_of_identities(data: ReidData) -> None:
@@ -279,6 +320,9 @@ def test_class_labels_follow_the_order_of_identities(data: ReidData) -> None:
         ({"erasing": 1.5}, r"erasing must be in \[0, 1\]"),
         ({"schedule": "linear"}, "schedule must be 'cosine' or 'step'"),
         ({"milestones": (70, 40)}, "milestones must be increasing"),
+        ({"erasing_value": (0.5,)}, "erasing_value must be three numbers"),
+        ({"precision": "half"}, "precision must be one of 32-true"),
+        ({"center_weight": -1.0}, "center_weight must be 0 or larger"),
     ],
 )
 def test_bad_configurations_are_refused(options: dict, message: str) -> None:
@@ -304,8 +348,8 @@ def test_training_is_deterministic_and_leaves_the_random_state_alone(data, train
 
 
 def test_training_lowers_the_loss_and_freezes_the_neck_bias(data: ReidData, monkeypatch, tmp_path) -> None:
-    losses, original = [], train_module.train_epoch
-    monkeypatch.setattr(train_module, "train_epoch", lambda *args: losses.append(original(*args)) or losses[-1])
+    losses, original = [], training.train_epoch
+    monkeypatch.setattr(training, "train_epoch", lambda *args: losses.append(original(*args)) or losses[-1])
     model = train(data, replace(TINY, epochs=12, lr=3e-3, erasing=0), tmp_path, progress=False)
     assert len(losses) == 12 and losses[-1] < 0.6 * losses[0]
     assert not model.training
@@ -320,36 +364,36 @@ def test_only_the_result_stays_in_the_cache(data: ReidData, trained) -> None:
 
 @pytest.mark.parametrize("stopped_in", [1, 2, 3])
 def test_a_killed_training_goes_on_to_the_same_bits(data, trained, tmp_path, monkeypatch, stopped_in) -> None:
-    original = train_module.train_epoch
+    original = training.train_epoch
 
     def stop(*args) -> float:
         if args[-1] == stopped_in:
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(train_module, "train_epoch", stop)
+    monkeypatch.setattr(training, "train_epoch", stop)
     with pytest.raises(KeyboardInterrupt):
         train(data, TINY, tmp_path, progress=False)
     epochs = []
-    monkeypatch.setattr(train_module, "train_epoch", lambda *args: epochs.append(args[-1]) or original(*args))
+    monkeypatch.setattr(training, "train_epoch", lambda *args: epochs.append(args[-1]) or original(*args))
     resumed = train(data, TINY, tmp_path, progress=False)
     assert epochs == list(range(stopped_in, 4))
     assert same_bits(resumed, trained[1])
 
 
 def test_a_kill_after_the_last_epoch_costs_nothing(data, trained, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(train_module, "atomic_path", _fails_for(".pt", ".epoch.pt"))
+    monkeypatch.setattr(training, "atomic_path", _fails_for(".pt", ".epoch.pt"))
     with pytest.raises(OSError, match="disk is full"):
         train(data, TINY, tmp_path, progress=False)
     monkeypatch.undo()
-    monkeypatch.setattr(train_module, "train_epoch", lambda *_args: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "train_epoch", lambda *_args: pytest.fail("trained again"))
     assert same_bits(train(data, TINY, tmp_path, progress=False), trained[1])
 
 
 def _fails_for(suffix: str, but_not: str):
     from contextlib import contextmanager
 
-    original = train_module.atomic_path
+    original = training.atomic_path
 
     @contextmanager
     def atomic_path(path: Path) -> Iterator[Path]:
@@ -424,7 +468,7 @@ def test_more_identities_than_there_are_is_refused_before_anything_is_written(da
 
 
 def test_images_that_do_not_fit_in_memory_are_read_batch_by_batch(data, trained, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(train_module, "_PIXELS_IN_MEMORY", 0)
+    monkeypatch.setattr(training, "_PIXELS_IN_MEMORY", 0)
     assert same_bits(train(data, TINY, tmp_path, progress=False), trained[1])
 
 

@@ -1,11 +1,12 @@
 """Person re-identification: data in Market1501's layout, the bag-of-tricks network, its training and
 features."""
 
+from fam_lib.reid.config import TrainConfig
 from fam_lib.reid.data import ImageSet, ReidData, denormalise, load_images, load_market_layout, normalise
 from fam_lib.reid.features import RetrievalScores, extract_features, retrieval_scores
 from fam_lib.reid.model import IdentityClassifier, ReidModel
 from fam_lib.reid.prepare import prepare, untrained
-from fam_lib.reid.train import TrainConfig, train
+from fam_lib.reid.training import train
 
 __all__ = [
     "IdentityClassifier",

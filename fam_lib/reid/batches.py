@@ -6,6 +6,7 @@ Every draw comes from one generator, so an epoch is determined by the generator'
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -73,25 +74,27 @@ def random_shift(images: Tensor, pad: int, generator: Generator) -> Tensor:
     return torch.stack([image[:, top : top + height, left : left + width] for image, (top, left) in crops])
 
 
-def random_erasing(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Set a random rectangle of each image to 0 with this probability.
+def random_erasing(
+    images: Tensor, probability: float, generator: Generator, value: Sequence[float] = (0.0, 0.0, 0.0)
+) -> Tensor:
+    """Fill a random rectangle of each image with one colour with this probability.
 
-    Applied to normalised images, 0 is the colour the network was normalised by. (The bag of tricks writes
-    0.485, 0.456, 0.406 at this point, which is no particular colour after normalisation.)
+    Applied to normalised images, 0 is the colour the network was normalised by.
 
     Args:
         images: (N, C, H, W).
         probability: share of images with a rectangle.
         generator: source of every draw.
+        value: C numbers, what is written.
 
     Returns:
         (N, C, H, W), a new tensor.
     """
-    images = images.clone()
+    images, colour = images.clone(), images.new_tensor(value).view(-1, 1, 1)
     chosen = torch.rand(len(images), generator=generator) < probability
     for position in chosen.nonzero().flatten().tolist():
         top, left, height, width = erasing_box(images.shape[2], images.shape[3], generator)
-        images[position, :, top : top + height, left : left + width] = 0
+        images[position, :, top : top + height, left : left + width] = colour
     return images
 
 

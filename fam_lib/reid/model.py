@@ -7,6 +7,7 @@ Grad-FAM explains.
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 import timm
@@ -26,8 +27,9 @@ class ReidModel(nn.Module):
 
     Attributes:
         backbone: timm network without pooling and classifier, (N, 3, H, W) -> (N, D, h, w).
-        neck: BatchNorm1d over the pooled feature, its bias frozen at 0.
-        classifier: linear layer without bias, feature after the neck -> one logit for each training identity.
+        neck: BatchNorm1d over the pooled feature, its bias frozen at 0; the identity in a network without a neck.
+        classifier: linear layer, feature after the neck -> one logit for each training identity; without bias
+            behind a neck.
         feature: which vector `forward` returns, "after_bn" or "before_bn".
         mean, std: colour statistics the images must be normalised with, three numbers each.
     """
@@ -39,6 +41,7 @@ class ReidModel(nn.Module):
         last_stride: int = 1,
         feature: Feature = "after_bn",
         init: Init = "imagenet",
+        neck: bool = True,
     ) -> None:
         """Build the network; `init` concerns the backbone alone, neck and classifier are new.
 
@@ -51,6 +54,8 @@ class ReidModel(nn.Module):
             init: "imagenet" takes ImageNet weights: for EfficientNet-Lite0 from the installed package, for
                 other backbones from timm's hub, which needs a network the first time. "random" takes timm's
                 own start.
+            neck: whether there is a batch norm between pooling and classifier; "after_bn" and "before_bn" are
+                the same without.
 
         Raises:
             ValueError: an argument is outside its range, or there are no ImageNet weights for this backbone.
@@ -64,12 +69,24 @@ class ReidModel(nn.Module):
         self.backbone = build_backbone(backbone, last_stride, init)
         self.mean: tuple[float, ...] = tuple(self.backbone.pretrained_cfg["mean"])
         self.std: tuple[float, ...] = tuple(self.backbone.pretrained_cfg["std"])
-        self.neck, self.classifier = _head(self.backbone.num_features, n_ids)
+        self.neck, self.classifier = _head(self.backbone.num_features, n_ids, neck)
 
     @property
     def layer(self) -> nn.Module:
         """The module whose output is the last map (N, D, h, w): the layer to explain."""
         return self.backbone
+
+    @property
+    def head(self) -> nn.Module:
+        """What maps the retrieval feature (N, D) to the logits (N, n_ids)."""
+        return self.classifier if self.feature == "after_bn" else nn.Sequential(self.neck, self.classifier)
+
+    def returning(self, feature: Feature) -> ReidModel:
+        """The same network, parameters shared, with the other feature as its output."""
+        _check_one_of("feature", feature, ("after_bn", "before_bn"))
+        other = copy.copy(self)
+        other.feature = feature
+        return other
 
     def pooled(self, images: Tensor) -> Tensor:
         """The global feature GAP(A), before the neck: (N, 3, H, W) -> (N, D)."""
@@ -188,7 +205,9 @@ def _map_height(backbone: nn.Module, images: Tensor) -> int:
     return height
 
 
-def _head(n_features: int, n_ids: int) -> tuple[nn.BatchNorm1d, nn.Linear]:
+def _head(n_features: int, n_ids: int, with_neck: bool) -> tuple[nn.Module, nn.Linear]:
+    if not with_neck:
+        return nn.Identity(), nn.Linear(n_features, n_ids)
     neck = nn.BatchNorm1d(n_features)
     neck.bias.requires_grad_(False)  # frozen at 0: the classifier's hyperplanes pass through the origin
     classifier = nn.Linear(n_features, n_ids, bias=False)

@@ -118,11 +118,17 @@ def _relative_drop(x: Tensor, e: Tensor, b: Tensor) -> Tensor:
 
 def _vectors(**named: Tensor) -> list[Tensor]:
     """The inputs as 1-D float64 CPU tensors of one length."""
-    vectors = [torch.as_tensor(values).detach().cpu().double() for values in named.values()]
+    vectors = [_float64(values) for values in named.values()]
     shapes = {name: tuple(vector.shape) for name, vector in zip(named, vectors, strict=True)}
     if any(vector.ndim != 1 for vector in vectors) or len(set(shapes.values())) > 1:
         raise ValueError(f"expected one-dimensional inputs of one length, one value per query, got {shapes}")
     return vectors
+
+
+def _float64(values: Tensor | np.ndarray | Sequence[float]) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().double()
+    return torch.tensor(np.asarray(values), dtype=torch.float64)
 
 
 # --- from features to a table per query ---------------------------------------------------------------------
@@ -372,7 +378,7 @@ def summarise(
     if n < 2:
         return Summary(mean, float("nan"), float("nan"), n, undefined)
     tails = [(1 - level) / 2, (1 + level) / 2]
-    lo, hi = np.quantile(_bootstrap_means(defined, n_boot, seed), tails)
+    lo, hi = np.quantile(bootstrap_means(defined, n_boot, seed), tails)
     return Summary(mean, float(lo), float(hi), n, undefined)
 
 
@@ -405,10 +411,23 @@ def paired_difference(
     return summarise(first - second, n_boot=n_boot, seed=seed, level=level)
 
 
-def _bootstrap_means(values: np.ndarray, n_boot: int, seed: int) -> np.ndarray:
-    """(n_boot,) means of resamples with replacement, in chunks of bounded memory."""
+def bootstrap_means(values: np.ndarray, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
+    """Means of resamples with replacement, in chunks of bounded memory.
+
+    Args:
+        values: (n,), or (n, M) for M methods on the same queries, which are resampled together.
+        n_boot: number of resamples.
+        seed: of the generator; the resamples depend on it and on n alone.
+
+    Returns:
+        (n_boot,) or (n_boot, M).
+    """
     generator = np.random.default_rng(seed)
     n = len(values)
     chunk = max(1, BOOTSTRAP_ENTRIES // n)
-    sizes = [min(chunk, n_boot - start) for start in range(0, n_boot, chunk)]
-    return np.concatenate([values[generator.integers(0, n, size=(size, n))].mean(axis=1) for size in sizes])
+    means = []
+    for start in range(0, n_boot, chunk):
+        drawn = generator.integers(0, n, size=(min(chunk, n_boot - start), n))
+        columns = [column[drawn].mean(axis=1) for column in np.atleast_2d(values.T)]
+        means.append(np.stack(columns, axis=1))
+    return np.concatenate(means).reshape(n_boot, *values.shape[1:])

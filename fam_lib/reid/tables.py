@@ -1,20 +1,36 @@
-"""The tables of the Re-ID notebooks: retrieval quality, Table 2, and methods at equal retained area."""
+"""The tables of the Re-ID notebooks, each computed from the results of :mod:`fam_lib.reid.evaluation`.
+
+All of them are in percent unless a column's text says otherwise, one row a method, with 95 % bootstrap intervals
+over queries (`_lo`, `_hi`) and the number of queries that a mean leaves out (`_undefined`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from fam_lib.explain import METHODS
-from fam_lib.faithfulness import EQUAL_AREAS, Summary, paired_difference, summarise
-from fam_lib.masking import top_share_mask
+from fam_lib.faithfulness import (
+    Summary,
+    ap_drop,
+    ap_increase,
+    as_drop,
+    bootstrap_means,
+    curve_area,
+    ratio_of_means,
+    summarise,
+)
+from fam_lib.localisation import energy_inside, pointing_game, region_share
 from fam_lib.reid.data import ReidData
-from fam_lib.reid.evaluation import MethodScores, Queries, load_queries, score_maps
+from fam_lib.reid.evaluation import AREAS, EQ14, STEPS
 from fam_lib.reid.model import ReidModel
-from fam_lib.retrieval import cmc, mean_ap
+from fam_lib.reid.queries import load_queries
+from fam_lib.retrieval import ApKind, cmc, mean_ap
 
 METRICS = ("as_drop", "ap_drop", "ap_increase")
 
@@ -40,7 +56,7 @@ PAPER_TABLE2 = {
 
 
 def retrieval_table(data: ReidData, models: Mapping[str, ReidModel], size: tuple[int, int]) -> pd.DataFrame:
-    """How well each network retrieves, in percent: one row a network.
+    """How well each network retrieves: one row a network.
 
     Args:
         data: all of its queries and its gallery are used.
@@ -65,86 +81,219 @@ def retrieval_table(data: ReidData, models: Mapping[str, ReidModel], size: tuple
     return pd.DataFrame(rows)
 
 
-def table2(dataset: str, scores: Mapping[str, MethodScores], paper: str = "Market1501") -> pd.DataFrame:
-    """Table 2: one row a method, in percent, with intervals, undefined counts, area and the paper's figures.
+def measured(results: pd.DataFrame, ap: ApKind = "standard") -> pd.DataFrame:
+    """Results with the summands of Eq. 15-17 as columns `as_drop`, `ap_drop` and `ap_increase`, as fractions."""
+    stem = {"standard": "ap", "trapezoid": "trapezoid"}[ap]
+    similarity, precision = _columns(results, "as_{}"), _columns(results, stem + "_{}")
+    drops = as_drop(*similarity), ap_drop(*precision), ap_increase(*precision[:2])
+    return results.assign(**dict(zip(METRICS, (values.numpy() for values in drops), strict=True)))
+
+
+def _columns(results: pd.DataFrame, pattern: str) -> list[Tensor]:
+    """A score of the images X, of the explanation maps E and of the baselines B."""
+    return [torch.from_numpy(results[pattern.format(which)].to_numpy(copy=True)) for which in "xeb"]
+
+
+def by_query(results: pd.DataFrame, metric: str, keep: str = EQ14) -> pd.DataFrame:
+    """One value a query (row) and method (column), the methods in the order of the results."""
+    chosen = results[results.keep == keep]
+    return chosen.pivot(index="query", columns="method", values=metric)[list(chosen.method.unique())]
+
+
+def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.DataFrame:
+    """Table 2: Eq. 15-17 by the rule of Eq. 14, with the retained area and the paper's figures.
 
     Args:
         dataset: name of the data set, the first column.
-        scores: of :func:`score_maps`.
-        paper: whose figures of the paper to put beside ours: "Market1501" or "CUHK03".
+        results: of :func:`fam_lib.reid.evaluation.score_queries`.
+        paper: whose figures of the paper to put beside ours: "Market1501" or "CUHK03"; None leaves them empty.
     """
-    return pd.DataFrame([_table2_row(dataset, name, scores[name], paper) for name in scores])
-
-
-def _table2_row(dataset: str, name: str, scores: MethodScores, paper: str) -> dict[str, object]:
-    as_drop, ap_drop, increase = (summarise(getattr(scores.faithfulness, metric)) for metric in METRICS)
-    published = PAPER_TABLE2[paper].get(name, (None, None, None))
-    return {
-        "dataset": dataset,
-        "method": name,
-        "kind": METHODS[name].kind,
-        "n_queries": len(scores.area),
-        **_percent("as_drop", as_drop),
-        "as_undefined": as_drop.undefined,
-        **_percent("ap_drop", ap_drop),
-        "ap_undefined": ap_drop.undefined,
-        **_percent("ap_increase", increase),
-        "retained_area": 100 * float(scores.area.mean()),
-        **{f"paper_{metric}": value for metric, value in zip(METRICS, published, strict=True)},
-    }
-
-
-def _percent(name: str, summary: Summary) -> dict[str, float]:
-    return {name: 100 * summary.mean, f"{name}_lo": 100 * summary.lo, f"{name}_hi": 100 * summary.hi}
-
-
-def equal_area_table(
-    dataset: str,
-    model: ReidModel,
-    queries: Queries,
-    maps: Mapping[str, Tensor],
-    areas: Sequence[float] = EQUAL_AREAS,
-) -> pd.DataFrame:
-    """Every method with the same share of pixels kept, its own best ones: one row a method and share, percent."""
+    published = PAPER_TABLE2.get(paper or "", {})
     rows = []
-    for area in areas:
-        scores = score_maps(model, queries, maps, mask=partial(top_share_mask, share=area))
-        for name, score in scores.items():
-            as_drop, ap_drop = (summarise(getattr(score.faithfulness, m)) for m in ("as_drop", "ap_drop"))
+    for method, part in _methods(results, EQ14):
+        figures = published.get(method, (None, None, None))
+        scores = _score_columns(part)
+        scores.pop("ap_increase_undefined")  # those of AP itself: queries without a match
+        rows.append(
+            {
+                **_names(dataset, method, part),
+                **scores,
+                "retained_area": 100 * part.area.mean(),
+                **{f"paper_{metric}": value for metric, value in zip(METRICS, figures, strict=True)},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def equal_area_table(dataset: str, results: pd.DataFrame, areas: Sequence[str] = AREAS) -> pd.DataFrame:
+    """Every method with the same share of pixels kept, its own best ones: one row a method and share."""
+    rows = [
+        {**_names(dataset, method, part), "area": int(area), **_score_columns(part)}
+        for area in areas
+        for method, part in _methods(results, area)
+    ]
+    return pd.DataFrame(rows)
+
+
+def paired_table(dataset: str, results: pd.DataFrame, keeps: Sequence[str] = (EQ14, *AREAS)) -> pd.DataFrame:
+    """Every two methods compared on the same queries: mean difference, method minus rival, in percent points."""
+    results = measured(results)
+    rows = []
+    for keep in keeps:
+        for metric in METRICS:
+            values = by_query(results, metric, keep).dropna()
+            resampled = bootstrap_means(values.to_numpy())
+            for i, j in combinations(range(values.shape[1]), 2):
+                lo, hi = np.quantile(resampled[:, i] - resampled[:, j], [0.025, 0.975])
+                rows.append(
+                    {
+                        "dataset": dataset,
+                        "keep": keep,
+                        "metric": metric,
+                        "method": values.columns[i],
+                        "rival": values.columns[j],
+                        "difference": 100 * (values.iloc[:, i] - values.iloc[:, j]).mean(),
+                        "lo": 100 * lo,
+                        "hi": 100 * hi,
+                        "n": len(values),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def lead(paired: pd.DataFrame, method: str, keep: str, metric: str, rivals: Sequence[str]) -> pd.DataFrame:
+    """A method's rows of the paired table against some rivals, each turned so that the method stands first.
+
+    Returns:
+        Columns rival, difference, lo, hi, n and established (the interval does not hold 0).
+    """
+    rows = paired[(paired["keep"] == keep) & (paired.metric == metric)]
+    ours = rows[rows.method == method][["rival", "difference", "lo", "hi", "n"]]
+    theirs = rows[rows.rival == method]
+    turned = pd.DataFrame(
+        {"rival": theirs.method, "difference": -theirs.difference, "lo": -theirs.hi, "hi": -theirs.lo, "n": theirs.n}
+    )
+    both = pd.concat([ours, turned]).set_index("rival").loc[list(rivals)].reset_index()
+    return both.assign(established=(both.lo > 0) | (both.hi < 0))
+
+
+def curves(results: pd.DataFrame) -> dict[str, dict[str, Tensor]]:
+    """Insertion and deletion: the cosine to the original feature as pixels come or go, most salient first.
+
+    Returns:
+        "insertion" and "deletion" -> method -> (Q, 11), at 0, 10, ..., 100 % of the pixels.
+    """
+    panels: dict[str, dict[str, Tensor]] = {"insertion": {}, "deletion": {}}
+    for method in results.method.unique():
+        cosine = results[results.method == method].pivot(index="query", columns="keep", values="cosine")
+        blank = results[(results.method == method) & (results.keep == EQ14)].set_index("query").cosine_b[cosine.index]
+        whole = np.ones(len(cosine))
+        inserted = [blank, *(cosine[str(step)] for step in STEPS), whole]
+        deleted = [whole, *(cosine[f"without {step}"] for step in STEPS), blank]
+        panels["insertion"][method] = torch.from_numpy(np.stack(inserted, axis=1))
+        panels["deletion"][method] = torch.from_numpy(np.stack(deleted, axis=1))
+    return panels
+
+
+SHARES = torch.tensor([0, *STEPS, 100], dtype=torch.float64) / 100
+
+
+def curves_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
+    """Areas under the insertion curve (large is good) and the deletion curve (small is good), 0 to 1."""
+    panels, rows = curves(results), []
+    for method, part in _methods(results, EQ14):
+        row = _names(dataset, method, part)
+        for name, panel in panels.items():
+            row |= _interval(name, summarise(curve_area(panel[method], SHARES)), scale=1)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def localisation_table(dataset: str, saliency: Mapping[str, Tensor], regions: Mapping[str, Tensor]) -> pd.DataFrame:
+    """How much of each map lies where the truth is known: one row a method and region.
+
+    Args:
+        dataset: name of the data set.
+        saliency: method -> (Q, H, W) in [0, 1].
+        regions: name -> (Q, H, W) bool.
+    """
+    rows = []
+    for region, mask in regions.items():
+        for method, maps in saliency.items():
+            energy, pointing = (summarise(score(maps, mask)) for score in (energy_inside, pointing_game))
             rows.append(
                 {
                     "dataset": dataset,
-                    "method": name,
-                    "kind": METHODS[name].kind,
-                    "area": round(100 * area),
-                    "n_queries": len(queries),
-                    **_percent("as_drop", as_drop),
-                    "as_undefined": as_drop.undefined,
-                    **_percent("ap_drop", ap_drop),
-                    "ap_undefined": ap_drop.undefined,
+                    "method": method,
+                    "kind": _kind(method),
+                    "region": region,
+                    "n": energy.n,
+                    "undefined": energy.undefined,
+                    **_interval("energy", energy),
+                    **_interval("pointing", pointing),
+                    "chance": 100 * float(region_share(mask[mask.flatten(1).any(1)]).mean()),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def paired_table(scores: Mapping[str, MethodScores], method: str, rivals: Sequence[str], metric: str) -> pd.DataFrame:
-    """Mean difference of a metric between a method and each rival on the same queries, percent points.
+def ablation_row(
+    dataset: str, choice: str, setting: str, default: bool, method: str, results: pd.DataFrame, ap: ApKind = "standard"
+) -> dict[str, object]:
+    """One row of the table of ablations: a method's scores under another choice.
 
-    Returns:
-        Columns rival, difference, lo, hi, n and established (the interval does not hold 0).
+    Args:
+        dataset: name of the data set.
+        choice: what is varied, for instance "feature".
+        setting: what it is set to, for instance "before BN".
+        default: whether this is what Table 2 uses.
+        method: of `results`.
+        results: of the method under this choice, with one rule.
+        ap: which average precision.
     """
-    rows = []
-    for rival in rivals:
-        ours, theirs = (getattr(scores[name].faithfulness, metric) for name in (method, rival))
-        difference = paired_difference(ours, theirs)
-        rows.append(
-            {
-                "rival": rival,
-                "difference": 100 * difference.mean,
-                "lo": 100 * difference.lo,
-                "hi": 100 * difference.hi,
-                "n": difference.n,
-                "established": difference.lo > 0 or difference.hi < 0,
-            }
-        )
-    return pd.DataFrame(rows)
+    part = measured(results[results.method == method], ap)
+    return {
+        "dataset": dataset,
+        "choice": choice,
+        "setting": setting,
+        "default": default,
+        "method": method,
+        "n_queries": len(part),
+        **_score_columns(part),
+        "retained_area": 100 * part.area.mean(),
+    }
+
+
+def with_ratio_of_means(row: dict[str, object], results: pd.DataFrame) -> dict[str, object]:
+    """A row of the ablation whose drops are ratios of means (Eq. 15 and 16 with the averages inside)."""
+    part = results[results.method == row["method"]]
+    ratios = {"as_drop": ratio_of_means(*_columns(part, "as_{}")), "ap_drop": ratio_of_means(*_columns(part, "ap_{}"))}
+    intervals = {f"{name}_{end}": None for name in ratios for end in ("lo", "hi")}
+    return {**row, **{name: 100 * value for name, value in ratios.items()}, **intervals}
+
+
+def _methods(results: pd.DataFrame, keep: str) -> list[tuple[str, pd.DataFrame]]:
+    """The measured rows of each method under one rule, in the order of the results."""
+    chosen = measured(results[results.keep == keep])
+    return [(method, chosen[chosen.method == method]) for method in chosen.method.unique()]
+
+
+def _names(dataset: str, method: str, part: pd.DataFrame) -> dict[str, object]:
+    return {"dataset": dataset, "method": method, "kind": _kind(method), "n_queries": len(part)}
+
+
+def _kind(method: str) -> str:
+    return METHODS[method].kind if method in METHODS else "grid"
+
+
+def _score_columns(part: pd.DataFrame) -> dict[str, float]:
+    """Means, intervals and undefined counts of Eq. 15-17."""
+    columns: dict[str, float] = {}
+    for metric in METRICS:
+        summary = summarise(part[metric].to_numpy())
+        columns |= {**_interval(metric, summary), f"{metric}_undefined": summary.undefined}
+    return columns
+
+
+def _interval(name: str, summary: Summary, scale: float = 100) -> dict[str, float]:
+    return {name: scale * summary.mean, f"{name}_lo": scale * summary.lo, f"{name}_hi": scale * summary.hi}

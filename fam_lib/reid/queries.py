@@ -1,0 +1,111 @@
+"""The queries of an evaluation: images, features, rank lists, and the gallery that they are looked for in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
+from fam_lib.reid.features import extract_features
+from fam_lib.reid.model import ReidModel
+from fam_lib.retrieval import Ranking, cosine_similarity, evaluate, top_gallery
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """The images that are explained, and what the methods and metrics need beside them.
+
+    Attributes:
+        image_set: Q query images.
+        images: (Q, 3, H, W) normalised.
+        features: (Q, D), f(X).
+        gallery_set: G gallery images.
+        gallery: (G, D), their features.
+        best: (Q, k) positions in the gallery of the rank list after the same-camera rule.
+        ranking: of the Q originals against the gallery.
+    """
+
+    image_set: ImageSet
+    images: Tensor
+    features: Tensor
+    gallery_set: ImageSet
+    gallery: Tensor
+    best: Tensor
+    ranking: Ranking
+
+    def __len__(self) -> int:
+        return len(self.image_set)
+
+    @cached_property
+    def gallery_digest(self) -> str:
+        """A hash of what the queries are ranked against."""
+        parts = (self.gallery, self.gallery_set.ids, self.gallery_set.cams)
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+
+    def subset(self, positions: Tensor) -> Queries:
+        """The queries at these positions (n,)."""
+        ranking = Ranking(*(values[positions] for values in vars(self.ranking).values()))
+        return Queries(
+            self.image_set.subset(positions), self.images[positions], self.features[positions],
+            self.gallery_set, self.gallery, self.best[positions], ranking,
+        )  # fmt: skip
+
+    def similarities(self, index: int) -> Tensor:
+        """Cosine of one query to the images of its rank list -> (k,)."""
+        return cosine_similarity(self.features[index : index + 1], self.gallery[self.best[index]])[0]
+
+
+def choose(image_set: ImageSet, n: int, seed: int = 0) -> ImageSet:
+    """A seeded sample of n images in the set's order; all of them if n is 0.
+
+    Raises:
+        ValueError: n is negative or larger than the set.
+    """
+    return image_set.subset(draw(len(image_set), n, seed))
+
+
+def draw(total: int, n: int, seed: int = 0) -> Tensor:
+    """n different positions below `total`, in order; all of them if n is 0.
+
+    Raises:
+        ValueError: n is negative or larger than `total`.
+    """
+    if not 0 <= n <= total:
+        raise ValueError(f"n_queries must lie in 0..{total} (0: all of them), got {n}")
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[: n or total].sort().values
+
+
+def load_queries(
+    model: ReidModel, data: ReidData, size: tuple[int, int], n: int = 0, seed: int = 0, top: int = 10
+) -> Queries:
+    """Choose n queries of a data set (0: all) and rank the whole gallery for them.
+
+    Args:
+        model: the Re-ID network.
+        data: queries and gallery.
+        size: (H, W) of the network's input.
+        n: number of queries, drawn with the seed.
+        seed: of the draw.
+        top: length of the rank lists.
+    """
+    return look_up(model, choose(data.query, n, seed), data.gallery, size, top)
+
+
+def look_up(model: ReidModel, query: ImageSet, gallery: ImageSet, size: tuple[int, int], top: int = 10) -> Queries:
+    """Rank a gallery for some queries; see :func:`load_queries`."""
+    features = extract_features(model, query, size)
+    gallery_features = extract_features(model, gallery, size)
+    labels = (query.ids, query.cams, gallery.ids, gallery.cams)
+    return Queries(
+        image_set=query,
+        images=normalise(load_images(query.paths, size), model.mean, model.std),
+        features=features,
+        gallery_set=gallery,
+        gallery=gallery_features,
+        best=top_gallery(cosine_similarity(features, gallery_features), *labels, k=top),
+        ranking=evaluate(features, *labels[:2], gallery_features, *labels[2:]),
+    )

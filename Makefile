@@ -32,7 +32,7 @@ LIB := $(wildcard fam_lib/*.py fam_lib/*/*.py)
 ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce executed test lint unit nbval lab bench refresh lock clean clean-cache
+.PHONY: help setup reproduce executed test lint unit nbval data-check evaluate lab bench refresh lock clean clean-cache
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -84,10 +84,16 @@ nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
 	@$(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
+data-check: $(READY)  ## say which Re-ID data sets are there and whether they are sound
+	@$(PY) -m fam_lib.reid.check --data-root "$(DATA_ROOT)" $(ARGS)
+
+evaluate: $(READY)  ## the heavy part of notebook 03 as a job of its own; it goes on where it stopped
+	@$(PY) -m tools.evaluate $(PROFILE) --data-root "$(DATA_ROOT)"
+
 lab: $(READY)  ## open the notebooks in JupyterLab; what they write goes to build/lab/
 	@$(call ASIDE,lab) $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_setup.ipynb $(ARGS)
 
-bench: $(READY)  ## time the methods on this machine
+bench: $(READY)  ## time the methods on this machine, or the ranking: ARGS=retrieval
 	@$(PY) -m fam_lib.benchmark $(ARGS)
 
 refresh: $(READY)  ## run the committed notebooks again and store their new outputs

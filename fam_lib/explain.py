@@ -1,4 +1,4 @@
-"""The front door: explain(model, images, method) and the table of methods.
+"""The front door: explain(model, images, method), explain_all for several methods, and the table of methods.
 
 Every method is the sentence ``saliency = Norm(Up(ReLU(sum_k alpha_k A^k)))`` and differs in three choices: the
 target (which scalar is read off the output), its reference (a class, another image, or the image itself) and
@@ -7,7 +7,7 @@ the weighting (how alpha_k is got from the target). A method is one row of :data
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from fam_lib import weighting
+from fam_lib.budget import certified_bound, score_interval
 from fam_lib.capture import evaluating, last_spatial_layer, resolve_layer, run_with_layer
 from fam_lib.masking import gaussian_blur, min_max, upsample
+from fam_lib.passes import Passes, Progress, Reading, at_least_float32, classify
 from fam_lib.targets import Target, class_confidence, class_score, cosine, projection
-from fam_lib.weighting import Probe, Progress, Weighting, at_least_float32
+from fam_lib.weighting import Probe, Weighting
 
 Reference = Literal["class", "other", "self"]
 GRADIENT_WEIGHTINGS = {
@@ -27,6 +29,11 @@ GRADIENT_WEIGHTINGS = {
     weighting.gradient_plus_plus,
     weighting.gradient_x_activation,
     weighting.gradient_positive,
+}
+# Score weightings, each with the increasing function of S that its weights are proportional to.
+SCORE_WEIGHTINGS: dict[Weighting, Callable[[Tensor], Tensor]] = {
+    weighting.masked_scores: Tensor.clone,
+    weighting.softmax_of_masked_scores: Tensor.exp,
 }
 
 
@@ -57,6 +64,10 @@ class Method:
     @property
     def needs_gradient(self) -> bool:
         return self.weighting in GRADIENT_WEIGHTINGS
+
+    @property
+    def needs_scores(self) -> bool:
+        return self.weighting in SCORE_WEIGHTINGS
 
 
 _mean = weighting.gradient_mean
@@ -125,6 +136,9 @@ class Explanation:
         weights: (N, C), alpha_k; None where the method has no single weight a channel.
         target: (N,), the target's value on the images; NaN for a control.
         flat: (N,) bool, maps without any variation: their saliency is all zeros (all ones for the control).
+        scores: (N, C), S of Eq. 10 that the weights of a masked-score method are made of; else None.
+        bound: (N,), under a budget below 1 the largest possible difference at any pixel between ``saliency`` and
+            the map without a budget, see :func:`fam_lib.budget.certified_bound`; else None.
     """
 
     saliency: Tensor
@@ -132,6 +146,8 @@ class Explanation:
     weights: Tensor | None
     target: Tensor
     flat: Tensor
+    scores: Tensor | None = None
+    bound: Tensor | None = None
 
 
 class Explainer:
@@ -146,16 +162,19 @@ class Explainer:
         method: str | Method = "score-fam",
         layer: str | nn.Module | None = None,
         *,
+        classifier: nn.Module | None = None,
         branch: int | None = None,
         batch_size: int | None = None,
         precision: torch.dtype | None = None,
         baseline: Callable[[Tensor], Tensor] = gaussian_blur,
+        budget: float = 1.0,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
         self.model = model
         self.method = method if isinstance(method, Method) else find_method(method)
         self.layer = None if layer is None else resolve_layer(model, layer)
+        self.classifier = classifier
         self.branch = branch
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -164,55 +183,78 @@ class Explainer:
             raise ValueError(f"precision must be torch.float32, float16 or bfloat16, got {precision!r}")
         self.precision = None if precision is torch.float32 else precision
         self.baseline = baseline
+        if not 0 < budget <= 1:
+            raise ValueError(f"budget must be a share of the channels in (0, 1], got {budget!r}")
+        self.budget = budget
         self.seed = seed
         self.progress = progress
 
     def __call__(self, images: Tensor, reference: Tensor | None = None) -> Explanation:
         """Explain one batch; see :func:`explain`."""
+        return self._explain(images, [self.method], {self.method.reference: reference})[0]
+
+    def _explain(
+        self, images: Tensor, methods: Sequence[Method], references: Mapping[Reference | None, Tensor | None]
+    ) -> list[Explanation]:
+        """One explanation for each method; `references` maps the kind of reference to what the caller gave."""
         _check_images(images)
+        modules = nn.ModuleList(module for module in (self.model, self.classifier) if module is not None)
         # Tensors made under inference_mode cannot take part in a graph, so a caller's is switched off here.
-        with torch.inference_mode(False), torch.no_grad(), evaluating(self.model):
+        with torch.inference_mode(False), torch.no_grad(), evaluating(modules):
             images = images.clone() if images.is_inference() else images
             if self.layer is None:
                 self.layer = last_spatial_layer(self.model, images)
-            return self._explain(images, reference)
-
-    def _explain(self, images: Tensor, reference: Tensor | None) -> Explanation:
-        method = self.method
-        activations, outputs = run_with_layer(
-            self.model, self.layer, images, branch=self.branch, gradient=method.needs_gradient
-        )
-        outputs = _check_outputs(outputs, len(images))
-        probe = Probe(
-            model=self.model,
-            layer=self.layer,
-            branch=self.branch,
-            images=images,
-            activations=activations,
-            outputs=outputs,
-            target=method.target,
-            reference=_find_reference(method, outputs.detach(), reference),
-            make_baseline=self.baseline,
-            batch_size=self.batch_size or default_batch_size(images),
-            precision=self.precision,
-            seed=self.seed,
-            progress=self.progress,
-        )
-        alpha = method.weighting(probe)
-        cam = combine(alpha, activations.detach())
-        cam = cam.relu() if method.rectify else cam
-        if not cam.isfinite().all():
-            raise ValueError(
-                f"{method.name} gave NaN or infinite values: check the baseline, or choose a wider precision"
+            activations, outputs = run_with_layer(
+                self.model, self.layer, images, branch=self.branch, gradient=any(m.needs_gradient for m in methods)
             )
-        target = cam.new_full((len(images),), torch.nan) if method.target is None else probe.score(outputs)
-        return Explanation(
-            saliency=to_saliency(cam, images.shape[-2:], method.normalise),
-            cam=cam,
-            weights=alpha if alpha.dim() == 2 else None,
-            target=target.detach(),
-            flat=is_flat(cam),
-        )
+            outputs = _check_outputs(outputs, len(images))
+            readings = _find_readings(methods, outputs.detach(), references, self.classifier)
+            passes = Passes(
+                model=self.model,
+                layer=self.layer,
+                branch=self.branch,
+                images=images,
+                activations=activations,
+                outputs=outputs,
+                readings=tuple(readings.values()),
+                make_baseline=self.baseline,
+                batch_size=self.batch_size or default_batch_size(images),
+                precision=self.precision,
+                budget=self.budget,
+                progress=self.progress,
+            )
+            return [
+                _finish(method, Probe(passes, readings.get((method.target, method.reference)), self.seed))
+                for method in methods
+            ]
+
+
+def _finish(method: Method, probe: Probe) -> Explanation:
+    """The map of one method, from the passes that all of them share."""
+    alpha = method.weighting(probe)
+    cam = combine(alpha, probe.activations)
+    cam = cam.relu() if method.rectify else cam
+    if not cam.isfinite().all():
+        raise ValueError(f"{method.name} gave NaN or infinite values: check the baseline, or choose a wider precision")
+    unread = cam.new_full((len(cam),), torch.nan)
+    saliency = to_saliency(cam, probe.images.shape[-2:], method.normalise)
+    return Explanation(
+        saliency=saliency,
+        cam=cam,
+        weights=alpha if alpha.dim() == 2 else None,
+        target=unread if probe.reading is None else probe.reading(probe.passes.outputs.detach()),
+        flat=is_flat(cam),
+        scores=weighting.masked_scores(probe) if method.needs_scores else None,
+        bound=_bound(method, probe, saliency) if method.needs_scores and probe.passes.budget < 1 else None,
+    )
+
+
+def _bound(method: Method, probe: Probe, saliency: Tensor) -> Tensor:
+    """How far the map of a budget can be from the map without one -> (N,)."""
+    masked = probe.passes.masked[probe.reading]
+    limits = score_interval(method.target, masked.scores, masked.scored, masked.baseline)
+    low, high = map(SCORE_WEIGHTINGS[method.weighting], limits)
+    return certified_bound(saliency, probe.activations, low, high, method.rectify)
 
 
 def explain(
@@ -235,10 +277,12 @@ def explain(
             finish in a forward. Name it where a side branch runs after the features.
         reference: (N, D) features of other images for the RAM family; (N,) class indices, or None for the
             predicted classes, for the CAM family; None for the FAM family, whose reference is the image.
-        options: ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one
-            forward), ``precision`` (torch.bfloat16 or float16 for the masked forwards; scores stay float32),
-            ``baseline`` (function images -> B, default the 51 x 51 blur), ``seed`` (of the random controls),
-            ``progress`` (for instance ``tqdm.tqdm``).
+        options: ``classifier`` (module that maps the model's features to logits: class targets are read behind
+            it), ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one forward),
+            ``precision`` (torch.bfloat16 or float16 for the masked forwards; scores stay float32), ``baseline``
+            (function images -> B, default the 51 x 51 blur), ``budget`` (share of the live channels that the
+            masked-score methods score, those of largest energy; the others get the lowest of them, and the
+            result a certified ``bound``), ``seed`` (of the random controls), ``progress`` (for instance ``tqdm.tqdm``).
 
     Returns:
         An :class:`Explanation`.
@@ -253,6 +297,62 @@ def explain(
         torch.Size([2, 64, 32])
     """
     return Explainer(model, method, layer, **options)(images, reference)
+
+
+def explain_all(
+    model: nn.Module,
+    images: Tensor,
+    methods: Sequence[str | Method],
+    layer: str | nn.Module | None = None,
+    *,
+    other: Tensor | None = None,
+    classes: Tensor | None = None,
+    classifier: nn.Module | None = None,
+    **options: object,
+) -> dict[str, Explanation]:
+    """Explain one batch by several methods for little more than the price of the dearest.
+
+    The maps are those of :func:`explain`, method by method. One forward of the images, one of the baseline and
+    one backward for each gradient target serve all methods. The masked images go through the network once:
+    their outputs are scored for every masked-score target (score-fam, score-cam, score-ram, ...) batch by
+    batch, so memory does not grow with the number of channels. The ablated heads are shared alike.
+
+    Args:
+        model: as in :func:`explain`; maps images to features (N, D), or to logits if there is no `classifier`.
+        images: (N, 3, H, W) float, normalised as the model wants it.
+        methods: names of :data:`METHODS`, or :class:`Method` rows of your own with names of their own.
+        layer: as in :func:`explain`.
+        other: (N, D) features of other images, the reference of the RAM family; not needed without it.
+        classes: (N,) class indices for the CAM family; None: the predicted classes.
+        classifier: module that maps the model's features to logits (N, K), for the CAM family beside the others
+            on one feature network. Put in eval mode and restored, like the model.
+        options: as in :func:`explain`.
+
+    Returns:
+        Method name -> its :class:`Explanation`, in the order of `methods`.
+
+    Raises:
+        ValueError: as in :func:`explain`; no method, a name given twice, or a mixture of class and feature
+            methods without a classifier.
+        TypeError: as in :func:`explain`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> images, names = torch.rand(2, 3, 64, 32), ["grad-cam", "score-cam", "grad-fam", "score-fam"]
+        >>> list(explain_all(model, images, names, classifier=nn.Linear(8, 5)))
+        ['grad-cam', 'score-cam', 'grad-fam', 'score-fam']
+    """
+    rows = [method if isinstance(method, Method) else find_method(method) for method in methods]
+    names = [row.name for row in rows]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"methods must hold one or more different names, got {names}")
+    if classifier is None and {"class"} < {row.reference for row in rows if row.reference}:
+        raise ValueError(
+            "class methods read logits, the RAM and FAM families features: pass classifier=, a module that maps "
+            "the model's features to logits, or ask for the two kinds in two calls"
+        )
+    explainer = Explainer(model, rows[0], layer, classifier=classifier, **options)
+    return dict(zip(names, explainer._explain(images, rows, {"other": other, "class": classes}), strict=True))
 
 
 def find_method(name: str) -> Method:
@@ -321,28 +421,47 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(f"images {bad} hold NaN or infinite values: check how they were read and normalised")
 
 
-def _check_outputs(outputs: object, n: int) -> Tensor:
+def _check_outputs(outputs: object, n: int, source: str = "model") -> Tensor:
     if not isinstance(outputs, Tensor):
         raise TypeError(
-            f"the model must return one tensor (N, D), got {type(outputs).__name__}; wrap it in a module that "
+            f"the {source} must return one tensor (N, D), got {type(outputs).__name__}; wrap it in a module that "
             "returns the feature vector or the logits"
         )
     if outputs.dim() != 2 or len(outputs) != n:
         raise ValueError(
-            f"the model must return one vector an image, (N, D) with N={n}, got {tuple(outputs.shape)}; pool or "
+            f"the {source} must return one vector an image, (N, D) with N={n}, got {tuple(outputs.shape)}; pool or "
             "flatten its output first"
         )
     with torch.enable_grad():  # widening half precision must not cut the graph
         outputs = at_least_float32(outputs)
     if not outputs.isfinite().all():
-        raise ValueError("the model returned NaN or infinite values for these images")
+        raise ValueError(f"the {source} returned NaN or infinite values for these images")
     return outputs
 
 
-def _find_reference(method: Method, outputs: Tensor, reference: Tensor | None) -> Tensor | None:
+def _find_readings(
+    methods: Sequence[Method],
+    outputs: Tensor,
+    references: Mapping[Reference | None, Tensor | None],
+    classifier: nn.Module | None,
+) -> dict[tuple[Target, Reference], Reading]:
+    """What the methods read off the outputs; methods of the same target and kind of reference share a reading."""
+    readings: dict[tuple[Target, Reference], Reading] = {}
+    for method in methods:
+        reference = _find_reference(method, outputs, references.get(method.reference), classifier)
+        if method.target is not None:
+            head = classifier if method.reference == "class" else None
+            readings.setdefault((method.target, method.reference), Reading(method.target, reference, head))
+    return readings
+
+
+def _find_reference(
+    method: Method, outputs: Tensor, reference: Tensor | None, classifier: nn.Module | None
+) -> Tensor | None:
     """The target's reference, one row per image, checked against what the method needs."""
     if method.reference == "class":
-        return _check_classes(outputs.argmax(1) if reference is None else reference, outputs)
+        logits = outputs if classifier is None else _logits(classifier, outputs)
+        return _check_classes(logits.argmax(1) if reference is None else reference, logits)
     if method.reference == "other":
         return _check_features(method, reference, outputs)
     if reference is not None:
@@ -357,6 +476,16 @@ def _find_reference(method: Method, outputs: Tensor, reference: Tensor | None) -
             "zero: pass a model that returns the feature before the normalisation, or use score-fam"
         )
     return outputs if method.reference == "self" else None
+
+
+def _logits(classifier: nn.Module, features: Tensor) -> Tensor:
+    try:
+        logits = classify(classifier, features)
+    except RuntimeError as error:
+        raise ValueError(
+            f"classifier must map the model's features (N, {features.shape[1]}) to logits (N, K): {error}"
+        ) from error
+    return _check_outputs(logits, len(features), "classifier")
 
 
 def _all_unit_norm(features: Tensor) -> bool:
@@ -376,8 +505,8 @@ def _check_classes(classes: Tensor, logits: Tensor) -> Tensor:
 def _check_features(method: Method, reference: Tensor | None, outputs: Tensor) -> Tensor:
     if reference is None:
         raise ValueError(
-            f"{method.name} compares with another image: pass reference=(N, D) features of the model. For an "
-            "explanation without another image use grad-fam or score-fam"
+            f"{method.name} compares with another image: pass its features (N, D) as `reference` (`other` in "
+            "explain_all). For an explanation without another image use grad-fam or score-fam"
         )
     reference = torch.as_tensor(reference)
     if reference.shape != outputs.shape:

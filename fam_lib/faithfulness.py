@@ -375,10 +375,7 @@ def summarise(
     defined = vector[~vector.isnan()].numpy()
     n, undefined = len(defined), len(vector) - len(defined)
     mean = float(defined.mean()) if n else float("nan")
-    if n < 2:
-        return Summary(mean, float("nan"), float("nan"), n, undefined)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    lo, hi = np.quantile(bootstrap_means(defined, n_boot, seed), tails)
+    lo, hi = np.quantile(bootstrap_means(defined, n_boot, seed), [(1 - level) / 2, (1 + level) / 2])
     return Summary(mean, float(lo), float(hi), n, undefined)
 
 
@@ -420,10 +417,12 @@ def bootstrap_means(values: np.ndarray, n_boot: int = 2000, seed: int = 0) -> np
         seed: of the generator; the resamples depend on it and on n alone.
 
     Returns:
-        (n_boot,) or (n_boot, M).
+        (n_boot,) or (n_boot, M); NaN for fewer than two queries, which say nothing about their spread.
     """
-    generator = np.random.default_rng(seed)
     n = len(values)
+    if n < 2:
+        return np.full((n_boot, *values.shape[1:]), np.nan)
+    generator = np.random.default_rng(seed)
     chunk = max(1, BOOTSTRAP_ENTRIES // n)
     means = []
     for start in range(0, n_boot, chunk):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fam_lib import paths, store
 from fam_lib.profiles import Profile, short
 
@@ -99,3 +101,15 @@ def problems(profile: Profile, notebook: str) -> list[str]:
         elif store.sha256(path) != recorded[output.file]["sha256"]:
             found.append(f"{short(path)} was changed after {notebook} wrote it")
     return found
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as :class:`fam_lib.report.Report` wrote it.
+
+    Raises:
+        ValueError: A file that is not a table.
+    """
+    try:
+        return pd.read_csv(path, dtype={"keep": str})
+    except ValueError as error:  # the parser's errors are ValueErrors too
+        raise ValueError(f"{short(path)} is not a table ({error}): delete it and run its notebook again") from error

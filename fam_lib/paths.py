@@ -26,3 +26,8 @@ FIGURES = _place("FAM_FIGURES", ROOT / "figures")  # <profile>/ figures, tables 
 BUILD = _place("FAM_BUILD", ROOT / "build")  # <profile>/ executed notebooks, logs, manifest parts
 PARAMS = ROOT / "params"  # profiles, and the table of promised outputs
 NOTEBOOKS = ROOT / "notebooks"
+
+
+def data_root(given: str = "") -> Path:
+    """The folder that holds the data sets: the one that was given, or ``data/`` of the workbook."""
+    return Path(given).expanduser() if given else DATA

@@ -108,30 +108,6 @@ def _refuse_numbers_as_text(value: Any, place: str) -> None:
         raise ValueError(f"{place}: YAML reads {value} as text; write {mantissa}e{sign}{exponent}")
 
 
-def dataset_folder(profile: Profile, data_root: str = "") -> Path:
-    """The folder of a profile's data set.
-
-    Args:
-        profile: A profile whose data set is not made by code.
-        data_root: The folder that holds the data sets; empty means ``data/`` of the workbook.
-
-    Raises:
-        ValueError: The profile's data set is synthetic and has no folder.
-        FileNotFoundError: The folder is not there; the message says what to do.
-    """
-    if profile.dataset == SYNTHETIC:
-        raise ValueError(f"profile {profile.name!r} uses synthetic data, which have no folder to look for")
-    root = Path(data_root).expanduser() if data_root else paths.DATA
-    folder = root / profile.dataset
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"profile {profile.name!r} needs the data set {profile.dataset!r}, but {folder} is not a folder; "
-            f"put it there or name its parent: make reproduce PROFILE={profile.name} DATA_ROOT=<its parent>"
-            " (data/README.md says how to get it)"
-        )
-    return folder
-
-
 def hint(name: str, known: Mapping[str, Any]) -> str:
     """What to do about an unknown name: the nearest known one, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)

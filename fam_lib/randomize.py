@@ -22,8 +22,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, groupby, pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -35,13 +36,16 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from fam_lib import store
-from fam_lib.capture import evaluating
-from fam_lib.explain import Explainer, find_method, is_flat
+from fam_lib.capture import evaluating, resolve_layer, run_with_layer
+from fam_lib.explain import Method, combine, explain_all, find_method, is_flat, to_saliency
 from fam_lib.faithfulness import summarise
-from fam_lib.masking import min_max, upsample
+from fam_lib.weights import state_digest
 
 Initialiser = Callable[[nn.Module], None]
+Scheme = Literal["cascade", "independent"]
+Finder = Callable[[nn.Module], nn.Module]  # finds a part of a network, in the model and in each of its copies
 
+CODE_VERSION = 1  # count up when a change of the code changes the maps: it is part of every cache key
 SSIM_WINDOW = 7  # pixels, the uniform window of scikit-image's default
 
 
@@ -196,60 +200,48 @@ def estimate_statistics(model: nn.Module, layers: Sequence[str], images: Tensor)
                 module.momentum = momentum
 
 
-def _randomise(
-    model: nn.Module, layers: Sequence[str], seed: int, calibration: Tensor | None, initialise: Initialiser
-) -> nn.Module:
-    for name in layers:
-        randomise_layer(model.get_submodule(name), layer_seed(seed, name), initialise)
-    if calibration is not None:
-        estimate_statistics(model, layers, calibration)
-    return model
-
-
-def cascade(
+def randomised(
     model: nn.Module,
-    images: Tensor,
+    groups: Sequence[Group],
+    scheme: Scheme = "cascade",
     seed: int = 0,
     *,
-    max_steps: int | None = 8,
     calibration: Tensor | None = None,
     initialise: Initialiser = he_initialise,
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Cascading randomisation: (step name, copy of the model random from the output down to that step).
+    """Networks that forgot: (name of the group, copy of the model), from the output down to the input.
 
     Every copy is independent of the others and of ``model``, which is never written to. The unchanged model
-    is not among the steps, so that its similarity with itself cannot slip into an average.
+    is not among the steps, so that its similarity with itself cannot slip into an average. A layer gets the
+    same numbers in both schemes.
 
     Args:
         model: any network.
-        images: (N, 3, H, W), for the execution order; one is used.
+        groups: what is randomised in one step, in execution order, as :func:`layer_groups` gives it.
+        scheme: "cascade" (Adebayo et al., 2018): the group and all that run after it are random;
+            "independent": the group alone is.
         seed: the seed from which each layer's own is made.
-        max_steps: join layers into at most this many steps; None randomises layer by layer.
         calibration: (M, 3, H, W) images from which randomised batch norms estimate their statistics; None
             resets them to mean 0 and variance 1.
         initialise: fills the parameters of one layer.
 
     Yields:
-        The name of the lowest group that is random, and the copy.
+        The name of the step's group, and the copy.
+
+    Raises:
+        ValueError: unknown scheme, or fewer than two calibration images.
     """
-    done: tuple[str, ...] = ()
-    for group in reversed(layer_groups(execution_order(model, images), max_steps)):
-        done = group.layers + done
-        yield group.name, _randomise(copy.deepcopy(model), done, seed, calibration, initialise)
-
-
-def independent(
-    model: nn.Module,
-    images: Tensor,
-    seed: int = 0,
-    *,
-    max_steps: int | None = 8,
-    calibration: Tensor | None = None,
-    initialise: Initialiser = he_initialise,
-) -> Iterator[tuple[str, nn.Module]]:
-    """Independent randomisation: like :func:`cascade`, but only the group itself is random in each copy."""
-    for group in reversed(layer_groups(execution_order(model, images), max_steps)):
-        yield group.name, _randomise(copy.deepcopy(model), group.layers, seed, calibration, initialise)
+    if scheme not in get_args(Scheme):
+        raise ValueError(f"scheme must be one of {get_args(Scheme)}, got {scheme!r}")
+    layers: tuple[str, ...] = ()
+    for group in reversed(groups):
+        layers = group.layers + (layers if scheme == "cascade" else ())
+        copied = copy.deepcopy(model)
+        for name in layers:
+            randomise_layer(copied.get_submodule(name), layer_seed(seed, name), initialise)
+        if calibration is not None:
+            estimate_statistics(copied, layers, calibration)
+        yield group.name, copied
 
 
 # ---- similarity of maps -------------------------------------------------------------------------------
@@ -322,149 +314,326 @@ def _window_mean(maps: Tensor) -> Tensor:
     return F.avg_pool2d(maps, SSIM_WINDOW, stride=1)
 
 
-# ---- the check itself ---------------------------------------------------------------------------------
+# ---- maps of networks that forgot ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class CascadeMaps:
-    """Maps of N images at S steps of a cascade; row 0 of each tensor is the model before it.
+@dataclass(frozen=True, eq=False)
+class RandomisedMaps:
+    """Maps of N images by a trained network and at the S steps of its randomisation.
+
+    A map of this family is sum_k alpha_k A^k, so two things can change it. ``swapped`` tells them apart, for
+    the methods with one weight a channel: "alpha" holds sum_k alpha_k A^k with the random network's alpha on
+    the trained network's A, "A" the reverse. The random network's own map, where both changed, is in ``raw``.
 
     Attributes:
+        scheme: how the layers were randomised.
         steps: S names, from the output down.
-        saliency: method -> (S + 1, N, H, W) in [0, 1].
+        size: (H, W) of the images.
         raw: method -> (S + 1, N, h, w), the map on the layer's grid *before* the ReLU, so that its sign is
-            not lost.
+            not lost; row 0 is the trained network.
+        swapped: method -> {"alpha": (S, N, h, w), "A": (S, N, h, w)}, before the ReLU.
     """
 
+    scheme: Scheme
     steps: tuple[str, ...]
-    saliency: dict[str, Tensor]
+    size: tuple[int, int]
     raw: dict[str, Tensor]
+    swapped: dict[str, dict[str, Tensor]]
+
+    def saliency(self, method: str) -> Tensor:
+        """The maps as they are shown: rectified where the method is, upsampled, min-max normalised.
+
+        Returns:
+            (S + 1, N, H, W) in [0, 1]; row 0 is the trained network.
+        """
+        shown = self._shown(method)
+        maps = to_saliency(shown.flatten(0, 1), self.size, find_method(method).normalise)
+        return maps.unflatten(0, shown.shape[:2])
+
+    def flat(self, method: str) -> Tensor:
+        """Which of the maps as they are shown have no variation: (S + 1, N) bool."""
+        shown = self._shown(method)
+        return is_flat(shown.flatten(0, 1)).view(shown.shape[:2])
+
+    def _shown(self, method: str) -> Tensor:
+        return self.raw[method].relu() if find_method(method).rectify else self.raw[method]
 
 
-def state_digest(model: nn.Module) -> str:
-    """SHA-256 of a model's parameters and buffers, names and dtypes included: equal if bit-identical."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What every network is asked about one chunk of images; see :func:`explain_randomised`."""
+
+    images: Tensor
+    others: Tensor | None
+    classes: Tensor | None
+    rows: list[Method]
+    layer: str
+    classifier: Finder | None
+    options: dict[str, object]
+
+    def key(self, network: nn.Module) -> str:
+        """Names the answer of a network."""
+        values = (self.images, self.others, self.classes)
+        return store.key(
+            "randomised", CODE_VERSION, state_digest(network), getattr(network, "feature", ""),
+            *(b"" if x is None else x.detach().cpu().contiguous().numpy().tobytes() for x in values),
+            state_digest(self.classifier(network)) if self.classifier else "",
+            [row.name for row in self.rows], self.layer, repr(sorted(self.options.items())),
+        )  # fmt: skip
 
 
-def _maps(model: nn.Module, images: Tensor, method: str, chunk: int, options: dict) -> tuple[Tensor, Tensor]:
-    """Saliency (N, H, W) and the signed raw map (N, h, w) of one method, ``chunk`` images at a time."""
-    row = find_method(method)
-    explainer = Explainer(model, replace(row, rectify=False), **options)
-    raw = torch.cat([explainer(part).cam.float().cpu() for part in images.split(chunk)])
-    shown = raw.relu() if row.rectify else raw
-    saliency = upsample(shown, images.shape[-2:])
-    if row.normalise:
-        saliency = min_max(saliency.masked_fill(is_flat(shown)[:, None, None], 0))
-    return saliency, raw
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """N images seen by one network: A (N, C, h, w), and of each method the signed map and alpha (N, C)."""
+
+    activations: Tensor
+    raw: dict[str, Tensor]
+    alpha: dict[str, Tensor]
 
 
-def explain_cascade(
+def explain_randomised(
     model: nn.Module,
     images: Tensor,
     methods: Sequence[str],
+    groups: Sequence[Group],
+    layer: str,
+    scheme: Scheme = "cascade",
     *,
     seed: int = 0,
-    max_steps: int | None = 8,
     calibration: Tensor | None = None,
-    layer: str | None = None,
-    branch: int | None = None,
-    batch_size: int | None = None,
-    precision: torch.dtype | None = None,
-    chunk: int = 16,
+    others: Tensor | None = None,
+    classifier: Finder | None = None,
+    chunk: int = 8,
     cache: Path | None = None,
-) -> CascadeMaps:
-    """Explain the images by each method, with the model as it is and at every step of :func:`cascade`.
+    **options: object,
+) -> RandomisedMaps:
+    """Explain the images by each method, with the model as it is and at every step of :func:`randomised`.
+
+    All methods of one network share their forwards (:func:`~fam_lib.explain.explain_all`). The question stays
+    the same while the network forgets: class methods ask for the class that the *trained* network predicts,
+    methods of the RAM family for the feature that the network at hand gives to the *same* other image.
 
     Args:
         model: the trained network; bit-identical afterwards.
         images: (N, 3, H, W), normalised.
-        methods: names that need no reference image: the FAM family and the controls.
-        seed: of the randomisation.
-        max_steps: see :func:`cascade`.
-        calibration: see :func:`cascade`.
-        layer: dotted name of the layer explained; None: the last one with a spatial output.
-        branch: see :func:`~fam_lib.explain.explain`, as are ``batch_size`` and ``precision``.
-        batch_size: masked images in one forward.
-        precision: of the masked forwards.
+        methods: names of :data:`~fam_lib.explain.METHODS`.
+        groups: see :func:`randomised`.
+        layer: dotted name of the layer explained.
+        scheme: see :func:`randomised`.
+        seed: of the randomisation and of the random controls.
+        calibration: see :func:`randomised`.
+        others: (N, 3, H, W), the other image of each image, for the RAM family.
+        classifier: finds in a network the module that maps its features to logits, for class methods beside
+            the others; for instance ``operator.attrgetter("head")``.
         chunk: images explained at once.
-        cache: folder for the maps, one file for each method and step, found again by the weights, images and
-            choices they were made from; None keeps nothing.
+        cache: folder for the maps, a file for each network and chunk, found again by the weights, images and
+            choices they were made from: a killed run goes on where it stopped. None keeps nothing.
+        options: ``batch_size`` and ``precision`` of :func:`~fam_lib.explain.explain`.
 
     Raises:
-        ValueError: a method needs a class or another image; a randomised model returned NaN or infinite
-            features.
+        ValueError: a method, layer or scheme does not fit, the other images are missing, or a file of the
+            cache is damaged.
     """
-    wrong = [name for name in methods if find_method(name).reference in ("class", "other")]
-    if wrong:
-        raise ValueError(f"methods {wrong} need a class or another image; choose methods that need none")
-    options = {"layer": layer, "branch": branch, "batch_size": batch_size, "precision": precision}
-    random_models = cascade(model, images, seed, max_steps=max_steps, calibration=calibration)
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in methods}
-    steps = []
-    for step, current in chain([("trained", model)], random_models):
-        steps.append(step)
-        weights = state_digest(current)
-        for method in methods:
-            compute = partial(_maps, current, images, method, chunk, options)
-            name = store.key("cascade", weights, _digest(images), method, repr(options))
-            found[method].append(_remember(cache / f"cascade-{name}.pt" if cache else None, compute))
-    return CascadeMaps(
-        tuple(steps[1:]),
-        {method: torch.stack([saliency for saliency, _ in maps]) for method, maps in found.items()},
-        {method: torch.stack([raw for _, raw in maps]) for method, maps in found.items()},
+    rows = [replace(find_method(name), rectify=False) for name in methods]
+    if others is None and any(row.reference == "other" for row in rows):
+        raise ValueError("methods of the RAM family compare with another image: pass `others`, one for each image")
+    asks_class = any(row.reference == "class" for row in rows)
+    classes = _outputs(model, images, classifier).argmax(1) if asks_class else None
+    per_image = [[None] * len(images) if x is None else x.split(chunk) for x in (images, others, classes)]
+    questions = [
+        _Question(*parts, rows, layer, classifier, {"seed": seed, **options}) for parts in zip(*per_image, strict=False)
+    ]
+
+    def look(network: nn.Module) -> _Seen:
+        return _join([_look(network, question, cache) for question in questions])
+
+    trained = look(model)
+    networks = randomised(model, groups, scheme, seed, calibration=calibration)
+    steps, seen = zip(*((step, look(network)) for step, network in networks), strict=True)
+    swapped = [{name: _swap(trained, other, name) for name in trained.alpha} for other in seen]
+    return RandomisedMaps(
+        scheme,
+        steps,
+        tuple(images.shape[-2:]),
+        {name: torch.stack([one.raw[name] for one in (trained, *seen)]) for name in methods},
+        {
+            name: {which: torch.stack([maps[name][which] for maps in swapped]) for which in ("alpha", "A")}
+            for name in trained.alpha
+        },
     )
 
 
-def _digest(images: Tensor) -> str:
-    return hashlib.sha256(images.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _remember(path: Path | None, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Read the result from ``path``, or compute it and write it there."""
-    if path is not None and path.exists():
-        return tuple(torch.load(path, weights_only=True))
-    result = compute()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with store.atomic_path(path) as temporary:
-            torch.save(list(result), temporary)
-    return result
-
-
-def similarity(maps: CascadeMaps, method: str) -> dict[str, Tensor]:
-    """Similarity of the maps of every step to those of the trained model.
-
-    Returns:
-        measure -> (S, N) float64. "spearman" and "spearman_abs" (of absolute values) and "cosine" compare the
-        signed raw maps, "ssim" the saliency maps; NaN where a map is constant and the measure undefined.
-    """
-    raw, saliency = maps.raw[method], maps.saliency[method]
+def _swap(trained: _Seen, other: _Seen, method: str) -> dict[str, Tensor]:
+    """The maps of two networks with their alpha exchanged, each named by what is not the trained network's."""
     return {
-        "spearman": torch.stack([spearman(raw[0], other) for other in raw[1:]]),
-        "spearman_abs": torch.stack([spearman(raw[0], other, absolute=True) for other in raw[1:]]),
-        "ssim": torch.stack([ssim(saliency[0], other) for other in saliency[1:]]),
-        "cosine": torch.stack([cosine(raw[0], other) for other in raw[1:]]),
+        "alpha": combine(other.alpha[method], trained.activations),
+        "A": combine(trained.alpha[method], other.activations),
     }
 
 
-def similarity_table(maps: CascadeMaps, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """One row for each method and step: mean similarity over images, 95 % bootstrap interval, counts.
+def _look(network: nn.Module, question: _Question, cache: Path | None) -> _Seen:
+    path = cache / f"randomised-{question.key(network)}.pt" if cache else None
+    found = _remember(path, partial(_explain, network, question))
+    with evaluating(network):
+        # A takes one forward and much room on a disk: it is not worth a file.
+        activations = run_with_layer(network, resolve_layer(network, question.layer), question.images)[0]
+    return _Seen(activations.float().cpu(), found["raw"], found["alpha"])
 
-    Columns: method, step, n, and for each measure of :func:`similarity` its mean, ``_lo``, ``_hi`` and
-    ``_undefined`` (images left out of the mean).
+
+def _explain(network: nn.Module, question: _Question) -> dict[str, dict[str, Tensor]]:
+    """Signed maps (N, h, w) of all methods, and alpha (N, C) of those that have it."""
+    found = explain_all(
+        network,
+        question.images,
+        question.rows,
+        question.layer,
+        other=None if question.others is None else _outputs(network, question.others),
+        classes=question.classes,
+        classifier=question.classifier(network) if question.classifier else None,
+        **question.options,
+    )
+    return {
+        "raw": {name: e.cam.float().cpu() for name, e in found.items()},
+        "alpha": {name: e.weights.float().cpu() for name, e in found.items() if e.weights is not None},
+    }
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, images: Tensor, classifier: Finder | None = None) -> Tensor:
+    """What the model returns, sent through its classifier if there is one to be found."""
+    with evaluating(model):
+        outputs = model(images)
+        return classifier(model)(outputs) if classifier else outputs
+
+
+def _join(parts: Sequence[_Seen]) -> _Seen:
+    return _Seen(
+        torch.cat([part.activations for part in parts]),
+        {name: torch.cat([part.raw[name] for part in parts]) for name in parts[0].raw},
+        {name: torch.cat([part.alpha[name] for part in parts]) for name in parts[0].alpha},
+    )
+
+
+def _remember(path: Path | None, compute: Callable[[], dict[str, dict[str, Tensor]]]) -> dict[str, dict[str, Tensor]]:
+    """Read the result from ``path``, or compute it and write it there."""
+    if path is None:
+        return compute()
+    if not path.exists():
+        result = compute()
+        with store.atomic_path(path) as temporary:
+            torch.save(result, temporary)
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} in the cache is damaged ({error}): delete it and run again") from error
+
+
+# ---- tables -------------------------------------------------------------------------------------------
+
+
+def similarity(raw: tuple[Tensor, Tensor], saliency: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """Every measure of two batches of maps.
+
+    Args:
+        raw: (N, h, w) twice, signed: what "spearman", "spearman_abs" (of absolute values) and "cosine" compare.
+        saliency: (N, H, W) twice, in [0, 1]: what "ssim" compares.
+
+    Returns:
+        measure -> (N,) float64; NaN where a map is constant and the measure undefined.
+    """
+    return {
+        "spearman": spearman(*raw),
+        "spearman_abs": spearman(*raw, absolute=True),
+        "ssim": ssim(*saliency),
+        "cosine": cosine(*raw),
+    }
+
+
+def sanity_table(maps: RandomisedMaps, dataset: str, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """How similar each step's map is to that of the trained network: a row for each method and step.
+
+    Returns:
+        Columns dataset, method, kind, scheme, step (1 is nearest to the output), layer (the step's group), n,
+        of each measure of :func:`similarity` its mean over the images and its 95 % bootstrap interval
+        (``_lo``, ``_hi``), and flat, the number of maps without variation. Images for which a measure is
+        undefined are left out of its mean.
     """
     rows = []
-    for method in maps.raw:
-        measures = similarity(maps, method)
-        for i, step in enumerate(maps.steps):
-            row: dict[str, object] = {"method": method, "step": step, "n": maps.raw[method].shape[1]}
-            for name, values in measures.items():
-                summary = summarise(values[i], n_boot=n_boot, seed=seed)
-                row |= {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}
-                row[f"{name}_undefined"] = summary.undefined
-            rows.append(row)
+    for method, raw in maps.raw.items():
+        saliency, flat = maps.saliency(method), maps.flat(method)
+        for step, layer in enumerate(maps.steps, start=1):
+            measures = similarity((raw[0], raw[step]), (saliency[0], saliency[step]))
+            head = _head(dataset, method, maps.scheme, step, layer, raw.shape[1])
+            rows.append(head | _summaries(measures, n_boot, seed) | {"flat": int(flat[step].sum())})
     return pd.DataFrame(rows)
+
+
+def unrelated_table(maps: RandomisedMaps, dataset: str, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """How similar two maps are that have nothing to do with each other: the level of no relation.
+
+    The trained network's map of each image is compared with its map of the next image.
+
+    Returns:
+        A row for each method with the columns of :func:`sanity_table`; scheme "another image", step 0.
+
+    Raises:
+        ValueError: there is one image only.
+    """
+    rows = []
+    for method, raw in maps.raw.items():
+        if raw.shape[1] < 2:
+            raise ValueError(f"{method} explains one image: a level of no relation needs two or more")
+        saliency = maps.saliency(method)[0]
+        measures = similarity((raw[0], raw[0].roll(1, 0)), (saliency, saliency.roll(1, 0)))
+        head = _head(dataset, method, "another image", 0, "", raw.shape[1])
+        rows.append(head | _summaries(measures, n_boot, seed) | {"flat": int(maps.flat(method)[0].sum())})
+    return pd.DataFrame(rows)
+
+
+def alpha_or_a_table(
+    maps: RandomisedMaps, dataset: str, explained: str, n_boot: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Does a map change because alpha changes, or because A does? Spearman with the trained network's map.
+
+    Three maps stand for every step: alpha swapped for the random network's, A swapped, both. Where all random
+    layers run after the explained one, A is the same in both networks: "A" gives 1, and "alpha" equals
+    "both"; this is the step that tests the weights. Where the explained layer or one before it is random,
+    channel k of one network is not channel k of the other. Then "alpha" asks whether the trained activations
+    keep the map under weights that were made for other channels, and "A" whether trained weights find
+    anything in random activations.
+
+    Args:
+        maps: of one scheme.
+        dataset: for the column of that name.
+        explained: the layer explained, for the column of that name.
+        n_boot: resamples of the interval.
+        seed: of the resampling.
+
+    Returns:
+        Columns dataset, method, kind, scheme, explained, step, layer, n, swapped ("alpha", "A" or "both"),
+        spearman, spearman_lo, spearman_hi; only methods with one weight a channel.
+    """
+    rows = []
+    for method, swapped in maps.swapped.items():
+        raw = maps.raw[method]
+        for step, layer in enumerate(maps.steps, start=1):
+            changed = {"alpha": swapped["alpha"][step - 1], "A": swapped["A"][step - 1], "both": raw[step]}
+            for which, other in changed.items():
+                head = _head(dataset, method, maps.scheme, step, layer, raw.shape[1])
+                measures = {"spearman": spearman(raw[0], other)}
+                rows.append(head | {"explained": explained, "swapped": which} | _summaries(measures, n_boot, seed))
+    return pd.DataFrame(rows)
+
+
+def _head(dataset: str, method: str, scheme: str, step: int, layer: str, n: int) -> dict[str, object]:
+    kind = find_method(method).kind
+    names = ("dataset", "method", "kind", "scheme", "step", "layer", "n")
+    return dict(zip(names, (dataset, method, kind, scheme, step, layer, n), strict=True))
+
+
+def _summaries(measures: dict[str, Tensor], n_boot: int, seed: int) -> dict[str, float]:
+    row = {}
+    for name, values in measures.items():
+        summary = summarise(values, n_boot=n_boot, seed=seed)
+        row |= {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}
+    return row

@@ -134,6 +134,15 @@ class Report:
         if columns:
             print(text[columns].to_string(index=False))
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables written so far, read back, so that what is concluded from them is what the files say.
+
+        Returns:
+            Name without suffix -> table; columns named ``keep`` (a rule such as "eq14" or "10") stay text.
+        """
+        files = [entry["file"] for entry in self._part["outputs"] if entry["kind"] == "table"]
+        return {Path(file).stem: outputs.read_table(outputs.place(self.profile, file)) for file in files}
+
     def finish(self) -> None:
         """Print the outputs of this notebook.
 

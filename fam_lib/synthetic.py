@@ -40,6 +40,7 @@ __all__ = [
     "identity_table",
     "load_masks",
     "part_mask",
+    "regions",
     "render",
     "write_dataset",
 ]
@@ -323,3 +324,23 @@ def part_mask(labels: Tensor, parts: Iterable[str]) -> Tensor:
     if unknown:
         raise ValueError(f"unknown parts {unknown}; the parts are {', '.join(PARTS)}")
     return torch.isin(labels, labels.new_tensor([LABEL[part] for part in parts]))
+
+
+def regions(root: Path | str, paths: Sequence[Path | str], ids: Sequence[int]) -> dict[str, Tensor]:
+    """Where a map that explains an identity should lie.
+
+    Args:
+        root: folder of the data set.
+        paths: N pictures of it.
+        ids: the id that each of them shows.
+
+    Returns:
+        "person" and "distinguishing parts" (those that tell the id from its nearest neighbours) -> (N, H, W) bool.
+        A region may be empty, where an occluder hides it.
+
+    Raises:
+        FileNotFoundError: not a synthetic set.
+    """
+    labels, table = load_masks(paths), identity_table(root)
+    distinctive = [part_mask(one, table[int(i)].distinctive) for one, i in zip(labels, ids, strict=True)]
+    return {"person": labels > 0, "distinguishing parts": torch.stack(distinctive)}

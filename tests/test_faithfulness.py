@@ -332,7 +332,7 @@ def test_many_queries_are_resampled_in_chunks(monkeypatch):
     values = torch.rand(100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     summary = summarise(values, n_boot=501)
     assert summary == summarise(values, n_boot=501)
-    means = faithfulness._bootstrap_means(values.numpy(), 501, seed=0)
+    means = faithfulness.bootstrap_means(values.numpy(), 501, seed=0)
     assert len(means) == 501  # chunks of 2, the last of 1
     half_width = 1.96 * values.std().item() / 10
     assert summary.hi - summary.lo == pytest.approx(2 * half_width, rel=0.2)

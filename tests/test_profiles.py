@@ -88,21 +88,6 @@ def profile(dataset: str, name: str = "p", numbers_only: bool = False) -> Profil
     return Profile(name, "d", dataset, numbers_only, ("01_a",))
 
 
-def test_the_data_folder_is_found_under_the_data_root_or_in_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
-    for root in ("data", "elsewhere"):
-        (tmp_path / root / "set").mkdir(parents=True)
-    assert profiles.dataset_folder(profile("set")) == tmp_path / "data" / "set"
-    elsewhere = str(tmp_path / "elsewhere")
-    assert profiles.dataset_folder(profile("set"), elsewhere) == tmp_path / "elsewhere" / "set"
-    with pytest.raises(FileNotFoundError, match="make reproduce PROFILE=p DATA_ROOT=.*data/README"):
-        profiles.dataset_folder(profile("sett"), elsewhere)
-    with pytest.raises(ValueError, match="synthetic"):
-        profiles.dataset_folder(profile("synthetic"))
-
-
 def test_every_figure_and_table_of_the_paper_is_promised() -> None:
     promised = {output.file for output in outputs.promised(profiles.load("quick"))}
     paper = """fig1_motivation.png fig2_pipeline.png fig3_explanation_maps.png fig4_methods.png

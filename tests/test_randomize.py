@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from fam_lib import randomize
-from fam_lib.randomize import cascade, execution_order, independent, layer_groups, state_digest
+from fam_lib import METHODS, explain, randomize
+from fam_lib.randomize import Group, RandomisedMaps, execution_order, explain_randomised, layer_groups, randomised
+from fam_lib.weights import state_digest
 
 IMAGES = torch.rand(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
@@ -46,6 +50,14 @@ def model() -> Backwards:
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 3)
     return net.train()
+
+
+def steps(
+    model: nn.Module, scheme: str = "cascade", seed: int = 0, max_steps: int | None = None, **options: object
+) -> dict[str, nn.Module]:
+    """Step name -> randomised copy, by default a step for every layer."""
+    groups = layer_groups(execution_order(model, IMAGES), max_steps)
+    return dict(randomised(model, groups, scheme, seed, **options))
 
 
 def changed(before: nn.Module, after: nn.Module) -> set[str]:
@@ -131,84 +143,94 @@ def test_a_resnet_shortcut_runs_before_the_sum() -> None:
     assert order.index("layer2.0.downsample.0") < order.index("layer2.1.conv1")
 
 
-# ---- the cascade --------------------------------------------------------------------------------------
+# ---- the networks -------------------------------------------------------------------------------------
 
 
-def test_the_given_model_stays_bit_identical(model: Backwards) -> None:
-    before, requires_grad = (
-        state_digest(model),
-        [p.requires_grad_(False).requires_grad for p in model.parameters()],
-    )
-    for _name, other in cascade(model, IMAGES, max_steps=None, calibration=IMAGES):
+@pytest.mark.parametrize("scheme", ["cascade", "independent"])
+def test_the_given_model_stays_bit_identical(model: Backwards, scheme: str) -> None:
+    before = state_digest(model)
+    frozen = [parameter.requires_grad_(False).requires_grad for parameter in model.parameters()]
+    for other in steps(model, scheme, calibration=IMAGES).values():
         other(IMAGES).sum()
-    list(independent(model, IMAGES, max_steps=None))
     assert state_digest(model) == before
-    assert [p.requires_grad for p in model.parameters()] == requires_grad
+    assert [parameter.requires_grad for parameter in model.parameters()] == frozen
     assert model.training
 
 
+def test_the_digest_sees_the_last_bit_of_every_parameter_and_buffer(model: Backwards) -> None:
+    before = state_digest(model)
+    assert state_digest(copy.deepcopy(model)) == before
+    for name in ("head.bias", "a.1.running_var"):
+        other = copy.deepcopy(model)
+        value = other.state_dict()[name]
+        value[0] = torch.nextafter(value[0], torch.tensor(9.0))
+        assert state_digest(other) != before
+
+
 def test_the_cascade_goes_down_one_group_a_step(model: Backwards) -> None:
-    steps = [(name, changed(model, other)) for name, other in cascade(model, IMAGES, max_steps=None)]
     done: set[str] = set()
-    for (name, layers), expected in zip(steps, ["head", "b.1", "b.0", "a.1", "a.0", "stem"], strict=True):
+    for (name, other), expected in zip(steps(model).items(), ["head", "b.1", "b.0", "a.1", "a.0", "stem"], strict=True):
         done |= {expected}
         assert name == expected
-        assert layers == done
+        assert changed(model, other) == done
 
 
 def test_independent_steps_change_one_group_each(model: Backwards) -> None:
-    for name, other in independent(model, IMAGES, max_steps=None):
+    for name, other in steps(model, "independent").items():
         assert changed(model, other) == {name}
 
 
+def test_an_unknown_scheme_is_refused(model: Backwards) -> None:
+    with pytest.raises(ValueError, match="'cascade', 'independent'"):
+        steps(model, "random")
+
+
 def test_layers_of_one_shape_get_different_weights_and_each_the_same_in_every_test(model: Backwards) -> None:
-    steps = dict(cascade(model, IMAGES, seed=3, max_steps=None))
-    last = steps["stem"]
+    cascade, alone = steps(model, seed=3), steps(model, "independent", seed=3)
+    last = cascade["stem"]
     assert not torch.equal(last.a[0].weight, last.b[0].weight)
-    assert torch.equal(steps["b.0"].b[0].weight, last.b[0].weight)
-    alone = dict(independent(model, IMAGES, seed=3, max_steps=None))
+    assert torch.equal(cascade["b.0"].b[0].weight, last.b[0].weight)
     assert torch.equal(alone["a.0"].a[0].weight, last.a[0].weight)
 
 
 def test_no_two_layers_of_a_real_network_get_the_same_weights() -> None:
-    net = timm.create_model("resnet18", num_classes=0)
-    *_, (_, other) = cascade(net, torch.rand(1, 3, 32, 32))
+    *_, other = steps(timm.create_model("resnet18", num_classes=0), max_steps=8).values()
     kernels = [m.weight for m in other.modules() if isinstance(m, nn.Conv2d)]
     for i, kernel in enumerate(kernels):
         assert not any(kernel.shape == k.shape and torch.equal(kernel, k) for k in kernels[:i])
 
 
 def test_a_seed_repeats_and_another_differs(model: Backwards) -> None:
-    first, again, other = (list(cascade(model, IMAGES, seed=s))[-1][1] for s in (0, 0, 1))
-    assert state_digest(first) == state_digest(again)
-    assert state_digest(first) != state_digest(other)
+    first, again, other = (state_digest(steps(model, seed=seed)["stem"]) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
 
 
 def test_global_random_state_is_left_alone(model: Backwards) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    list(cascade(model, IMAGES))
+    steps(model)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_copies_do_not_share_storage(model: Backwards) -> None:
-    steps = cascade(model, IMAGES, max_steps=None)
-    _, first = next(steps)
+    networks = randomised(model, layer_groups(execution_order(model, IMAGES), None))
+    _, first = next(networks)
     nn.init.zeros_(first.stem.weight)
-    _, second = next(steps)
+    _, second = next(networks)
     assert torch.equal(second.stem.weight, model.stem.weight)
 
 
 def test_batch_norm_is_reset(model: Backwards) -> None:
-    *_, (_, other) = cascade(model, IMAGES)
+    other = steps(model)["stem"]
     for norm in (other.a[1], other.b[1]):
         assert torch.equal(norm.weight, torch.ones(4)) and torch.equal(norm.bias, torch.zeros(4))
         assert torch.equal(norm.running_mean, torch.zeros(4)) and torch.equal(norm.running_var, torch.ones(4))
 
 
 def test_batch_norm_is_estimated_from_the_calibration_images(model: Backwards) -> None:
-    *_, (_, other) = cascade(model, IMAGES, calibration=IMAGES)
+    other = steps(model, calibration=IMAGES)["stem"]
     with torch.no_grad():
         x = other.a[0](other.stem(IMAGES))
     torch.testing.assert_close(other.a[1].running_mean, x.mean((0, 2, 3)))
@@ -218,14 +240,13 @@ def test_batch_norm_is_estimated_from_the_calibration_images(model: Backwards) -
 
 
 def test_statistics_of_trained_layers_stay_in_a_partly_random_network(model: Backwards) -> None:
-    name, other = next(cascade(model, IMAGES, max_steps=3, calibration=IMAGES))
-    assert name == "head"
+    other = steps(model, max_steps=3, calibration=IMAGES)["head"]
     assert torch.equal(other.a[1].running_var, model.a[1].running_var)
 
 
 def test_one_image_is_too_few_for_statistics(model: Backwards) -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        list(cascade(model, IMAGES, calibration=IMAGES[:1]))
+        steps(model, calibration=IMAGES[:1])
 
 
 def test_a_layer_that_cannot_be_reset_is_named() -> None:
@@ -238,8 +259,8 @@ def test_a_layer_that_cannot_be_reset_is_named() -> None:
             return self.gamma * x.mean((2, 3))
 
     with pytest.raises(TypeError, match="Scale"):
-        list(cascade(nn.Sequential(Scale()), IMAGES))
-    _, other = next(cascade(nn.Sequential(Scale()), IMAGES, initialise=lambda m: nn.init.zeros_(m.gamma)))
+        steps(nn.Sequential(Scale()))
+    (other,) = steps(nn.Sequential(Scale()), initialise=lambda m: nn.init.zeros_(m.gamma)).values()
     assert torch.equal(other[0].gamma, torch.zeros(3))
 
 
@@ -247,7 +268,7 @@ def test_a_layer_that_cannot_be_reset_is_named() -> None:
 def test_features_of_a_random_efficientnet_neither_vanish_nor_explode(calibrated: bool) -> None:
     net = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
     images = torch.rand(8, 3, 64, 32)
-    for _, other in cascade(net, images, max_steps=3, calibration=images if calibrated else None):
+    for other in steps(net, max_steps=3, calibration=images if calibrated else None).values():
         with torch.no_grad():
             features = other.eval()(images)
         assert features.isfinite().all()
@@ -324,64 +345,221 @@ def test_wrong_shapes_are_refused() -> None:
         randomize.ssim(torch.rand(2, 6, 8), torch.rand(2, 6, 8))
 
 
-# ---- the check ----------------------------------------------------------------------------------------
+# ---- maps of networks that forgot ---------------------------------------------------------------------
+
+OTHERS = IMAGES.flip(0)
+HEAD, BODY = Group("classifier", ("classifier",)), Group("body", ("body",))
+
+
+class Linear(nn.Module):
+    """A = body(X), f = GAP(A), logits = classifier(f): alpha and A are known without a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 5, 8, stride=8)
+        self.classifier = nn.Linear(5, 7, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body(images).mean((2, 3))
 
 
 @pytest.fixture
-def relu_net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=4, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(6, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 5),
-    )
+def linear() -> Linear:
+    torch.manual_seed(3)
+    return Linear()
 
 
-def test_maps_of_a_cascade_equal_those_of_explain(relu_net: nn.Module) -> None:
-    from fam_lib import explain
-
-    maps = randomize.explain_cascade(relu_net, IMAGES, ["grad-fam", "uniform"], seed=2, chunk=3)
-    assert maps.steps == ("6", "2", "0")
-    models = [copy.deepcopy(relu_net), *(other for _, other in cascade(relu_net, IMAGES, seed=2))]
-    for i, other in enumerate(models):
-        expected = explain(other, IMAGES, "grad-fam")
-        torch.testing.assert_close(maps.saliency["grad-fam"][i], expected.saliency)
-        torch.testing.assert_close(maps.raw["grad-fam"][i].relu(), expected.cam)
+def check(
+    model: nn.Module, methods: Sequence[str], groups: Sequence[Group] = (BODY, HEAD), **options: object
+) -> RandomisedMaps:
+    given = {"layer": "body", "classifier": attrgetter("classifier"), "others": OTHERS} | options
+    return explain_randomised(model, given.pop("images", IMAGES), methods, groups, **given)
 
 
-def test_only_the_head_changed_leaves_the_uniform_map_alone(relu_net: nn.Module) -> None:
-    maps = randomize.explain_cascade(relu_net, IMAGES, ["uniform"])
-    assert torch.equal(maps.raw["uniform"][0], maps.raw["uniform"][1])
-    assert not torch.equal(maps.raw["uniform"][0], maps.raw["uniform"][2])
+def weighted(alpha: Tensor, activations: Tensor) -> Tensor:
+    return (alpha[:, :, None, None] * activations).sum(1)
 
 
-def test_cached_maps_are_the_computed_ones(relu_net: nn.Module, tmp_path, monkeypatch) -> None:
-    first = randomize.explain_cascade(relu_net, IMAGES, ["score-fam"], cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
-    monkeypatch.setattr(randomize, "Explainer", None)  # any computation would fail now
-    again = randomize.explain_cascade(relu_net, IMAGES, ["score-fam"], cache=tmp_path)
-    assert torch.equal(first.saliency["score-fam"], again.saliency["score-fam"])
-    with pytest.raises(TypeError):
-        randomize.explain_cascade(relu_net, IMAGES + 0.01, ["score-fam"], cache=tmp_path)
+def class_weights(trained: Linear, network: Linear) -> Tensor:
+    """Grad-CAM's alpha behind GAP, w^c_k / Z, of a network, for the class that the trained network predicts."""
+    with torch.no_grad():
+        classes = trained.classifier(trained(IMAGES)).argmax(1)
+    return network.classifier.weight.detach()[classes] / 32
 
 
-def test_methods_that_need_a_reference_are_refused(relu_net: nn.Module) -> None:
-    with pytest.raises(ValueError, match="'ram'"):
-        randomize.explain_cascade(relu_net, IMAGES, ["ram"])
+def own_weights(network: Linear) -> Tensor:
+    """Grad-FAM's alpha behind GAP, f_k / (Z |f|)."""
+    with torch.no_grad():
+        return torch.nn.functional.normalize(network(IMAGES)) / 32
 
 
-def test_the_table_has_a_row_for_each_method_and_step(relu_net: nn.Module) -> None:
-    maps = randomize.explain_cascade(relu_net, IMAGES, ["grad-fam", "uniform"])
-    rows = randomize.similarity_table(maps, n_boot=100).to_dict("records")
-    assert [(row["method"], row["step"]) for row in rows] == [
-        (method, step) for method in ("grad-fam", "uniform") for step in ("6", "2", "0")
+@torch.no_grad()
+def test_a_random_classifier_changes_alpha_and_leaves_a(linear: Linear) -> None:
+    (_, other), *_ = randomised(linear, (BODY, HEAD), "independent")
+    A = linear.body(IMAGES)
+    maps = check(linear, ["grad-cam", "grad-fam"], scheme="independent")
+    before, after = maps.raw["grad-cam"][:2]
+    torch.testing.assert_close(before, weighted(class_weights(linear, linear), A))
+    torch.testing.assert_close(after, weighted(class_weights(linear, other), A))
+    assert torch.equal(maps.swapped["grad-cam"]["alpha"][0], after)
+    assert torch.equal(maps.swapped["grad-cam"]["A"][0], before)
+    assert torch.equal(maps.raw["grad-fam"][0], maps.raw["grad-fam"][1])  # it reads no class
+
+
+@torch.no_grad()
+def test_a_random_body_changes_a_and_of_alpha_only_what_depends_on_a(linear: Linear) -> None:
+    *_, (_, other) = randomised(linear, (BODY, HEAD), "independent")
+    before, after = linear.body(IMAGES), other.body(IMAGES)
+    maps = check(linear, ["grad-cam", "grad-fam"], scheme="independent")
+    torch.testing.assert_close(maps.swapped["grad-cam"]["alpha"][1], maps.raw["grad-cam"][0])
+    torch.testing.assert_close(maps.swapped["grad-cam"]["A"][1], weighted(class_weights(linear, linear), after))
+    torch.testing.assert_close(maps.swapped["grad-fam"]["alpha"][1], weighted(own_weights(other), before))
+    torch.testing.assert_close(maps.swapped["grad-fam"]["A"][1], weighted(own_weights(linear), after))
+    torch.testing.assert_close(maps.raw["grad-fam"][2], weighted(own_weights(other), after))
+
+
+def test_weights_that_never_change_are_the_limit_case(linear: Linear) -> None:
+    maps = check(linear, ["uniform", "random-weights"])
+    for name in ("uniform", "random-weights"):
+        for step in (0, 1):
+            assert torch.equal(maps.swapped[name]["alpha"][step], maps.raw[name][0])
+            assert torch.equal(maps.swapped[name]["A"][step], maps.raw[name][step + 1])
+
+
+def test_methods_without_one_weight_a_channel_are_not_swapped(linear: Linear) -> None:
+    maps = check(linear, ["layer-fam", "centre-prior", "score-fam"])
+    assert set(maps.raw) == {"layer-fam", "centre-prior", "score-fam"}
+    assert set(maps.swapped) == {"score-fam"}
+
+
+@pytest.mark.parametrize("scheme", ["cascade", "independent"])
+def test_maps_equal_those_of_explain(linear: Linear, scheme: str) -> None:
+    names = ["grad-fam", "score-fam", "ram", "cg-ram", "uniform"]
+    maps = check(linear, names, scheme=scheme, seed=2, chunk=3)
+    assert maps.steps == ("classifier", "body")
+    networks = [copy.deepcopy(linear), *(other for _, other in randomised(linear, (BODY, HEAD), scheme, 2))]
+    for i, network in enumerate(networks):
+        for name in names:
+            with torch.no_grad():  # RAM's question: the same other image, as this network sees it
+                reference = network(OTHERS) if METHODS[name].reference == "other" else None
+            expected = explain(network, IMAGES, name, "body", reference=reference)
+            torch.testing.assert_close(maps.saliency(name)[i], expected.saliency)
+            assert torch.equal(maps.flat(name)[i], expected.flat)
+            signed = maps.raw[name][i]
+            torch.testing.assert_close(signed.relu() if METHODS[name].rectify else signed, expected.cam)
+
+
+def test_the_model_is_untouched_by_the_check(linear: Linear) -> None:
+    before = state_digest(linear.train())
+    check(linear, ["grad-cam", "score-fam", "ram"], calibration=IMAGES)
+    assert state_digest(linear) == before
+    assert linear.training and all(p.requires_grad and p.grad is None for p in linear.parameters())
+    assert not any(m._forward_hooks for m in linear.modules())
+
+
+def test_an_image_has_the_same_maps_in_every_batch(linear: Linear) -> None:
+    names = ["grad-cam", "grad-ram", "score-fam", "random-weights", "random-map"]
+    together = check(linear, names)
+    alone = check(linear, names, images=IMAGES[2:3], others=OTHERS[2:3], chunk=1)
+    for name in names:
+        torch.testing.assert_close(alone.raw[name][:, 0], together.raw[name][:, 2])
+    for name, swapped in alone.swapped.items():
+        torch.testing.assert_close(swapped["alpha"][:, 0], together.swapped[name]["alpha"][:, 2])
+
+
+def test_cached_maps_are_the_computed_ones(linear: Linear, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = check(linear, ["score-fam"], cache=tmp_path, chunk=3)
+    assert len(list(tmp_path.iterdir())) == 3 * 2  # networks times chunks
+    monkeypatch.setattr(randomize, "explain_all", None)  # any computation would fail now
+    again = check(linear, ["score-fam"], cache=tmp_path, chunk=3)
+    assert torch.equal(first.raw["score-fam"], again.raw["score-fam"])
+    assert torch.equal(first.swapped["score-fam"]["A"], again.swapped["score-fam"]["A"])
+    for other in ({"images": IMAGES + 0.01}, {"others": IMAGES}, {"batch_size": 2}, {"seed": 1}):
+        with pytest.raises(TypeError, match="not callable"):
+            check(linear, ["score-fam"], cache=tmp_path, chunk=3, **other)
+
+
+def test_a_damaged_file_of_the_cache_is_named(linear: Linear, tmp_path: Path) -> None:
+    check(linear, ["uniform"], cache=tmp_path)
+    damaged = next(tmp_path.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    with pytest.raises(ValueError, match=damaged.name):
+        check(linear, ["uniform"], cache=tmp_path)
+
+
+def test_methods_that_need_another_image_say_so(linear: Linear) -> None:
+    with pytest.raises(ValueError, match="`others`"):
+        check(linear, ["ram"], others=None)
+
+
+# ---- tables -------------------------------------------------------------------------------------------
+
+MEASURES = ("spearman", "spearman_abs", "ssim", "cosine")
+
+
+def test_the_table_has_a_row_for_each_method_and_step(linear: Linear) -> None:
+    maps = check(linear, ["grad-cam", "uniform"])
+    rows = randomize.sanity_table(maps, "toy", n_boot=100).to_dict("records")
+    assert [(row["method"], row["kind"], row["step"], row["layer"]) for row in rows] == [
+        (method, kind, step, layer)
+        for method, kind in (("grad-cam", "paper"), ("uniform", "control"))
+        for step, layer in ((1, "classifier"), (2, "body"))
     ]
-    assert all(row["n"] == 4 for row in rows)
-    head_only = rows[3]
-    for measure in ("spearman", "spearman_abs", "ssim", "cosine"):
-        assert [head_only[f"{measure}{end}"] for end in ("", "_lo", "_hi")] == pytest.approx([1, 1, 1])
+    assert all((row["dataset"], row["scheme"], row["n"]) == ("toy", "cascade", 4) for row in rows)
+    for measure in MEASURES:
+        assert [rows[2][measure + end] for end in ("", "_lo", "_hi")] == pytest.approx([1, 1, 1])
         assert rows[0][f"{measure}_lo"] <= rows[0][measure] <= rows[0][f"{measure}_hi"]
+    raw = maps.raw["grad-cam"]
+    assert rows[1]["spearman"] == pytest.approx(randomize.spearman(raw[0], raw[2]).mean().item())
+    pictures = maps.saliency("grad-cam")
+    assert rows[1]["ssim"] == pytest.approx(randomize.ssim(pictures[0], pictures[2]).mean().item())
+
+
+def made_up(raw: Tensor, swapped: dict[str, Tensor] | None = None) -> RandomisedMaps:
+    """Maps by the uniform control, whose ReLU is on."""
+    return RandomisedMaps("cascade", ("top",), (16, 16), {"uniform": raw}, {"uniform": swapped} if swapped else {})
+
+
+def test_flat_maps_are_counted_and_left_out_of_rank_correlations() -> None:
+    trained = torch.arange(32.0).view(2, 4, 4)
+    random = torch.stack([trained[0], torch.full((4, 4), 2.0)])
+    row = randomize.sanity_table(made_up(torch.stack([trained, random])), "toy").iloc[0]
+    assert (row["n"], row["flat"], row["spearman"]) == (2, 1, 1)
+    assert np.isnan(row["spearman_lo"])  # one image has no interval
+
+
+def test_a_map_below_zero_is_flat_once_rectified() -> None:
+    maps = made_up(torch.stack([torch.rand(2, 4, 4), -torch.rand(2, 4, 4)]))
+    assert maps.flat("uniform").tolist() == [[False, False], [True, True]]
+    assert not maps.saliency("uniform")[1].any()
+
+
+def test_unrelated_maps_are_those_of_the_next_image() -> None:
+    a, b = torch.arange(16.0).view(4, 4), torch.arange(16.0, 0, -1).view(4, 4)
+    maps = made_up(torch.stack([torch.stack([a, a, b]), torch.rand(3, 4, 4)]))
+    row = randomize.unrelated_table(maps, "toy").iloc[0]
+    assert row["spearman"] == pytest.approx((1 - 1 - 1) / 3)  # a and b, a and a, b and a
+    assert (row["scheme"], row["step"], row["n"]) == ("another image", 0, 3)
+    assert list(row.index) == list(randomize.sanity_table(maps, "toy").columns)
+
+
+def test_one_image_has_no_unrelated_map() -> None:
+    with pytest.raises(ValueError, match="two or more"):
+        randomize.unrelated_table(made_up(torch.rand(2, 1, 4, 4)), "toy")
+
+
+def test_the_second_table_compares_each_swap_with_the_trained_map() -> None:
+    trained = torch.arange(32.0).view(2, 4, 4)
+    swapped = {"alpha": trained[None] ** 3, "A": torch.stack([trained[0], -trained[1]])[None]}
+    table = randomize.alpha_or_a_table(made_up(torch.stack([trained, -trained]), swapped), "toy", "body")
+    assert dict(zip(table.swapped, table.spearman, strict=True)) == pytest.approx({"alpha": 1, "A": 0, "both": -1})
+    assert set(table.explained) == {"body"} and set(table.layer) == {"top"}
+    assert (table.spearman_lo <= table.spearman).all() and (table.spearman <= table.spearman_hi).all()
+
+
+def test_only_alpha_changes_while_all_random_layers_run_after_the_explained_one(linear: Linear) -> None:
+    maps = check(linear, ["grad-cam", "score-cam"])
+    table = randomize.alpha_or_a_table(maps, "toy", "body", n_boot=100).set_index(["method", "step", "swapped"])
+    for method in ("grad-cam", "score-cam"):
+        assert table.spearman[method, 1, "A"] == pytest.approx(1)
+        assert table.spearman[method, 1, "alpha"] == table.spearman[method, 1, "both"] < 1 - 1e-6

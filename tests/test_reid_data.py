@@ -1,8 +1,9 @@
-"""fam_lib.reid.data: names, splits, junk, distractors; images as tensors; one error for bad input."""
+"""fam_lib.reid.data and datasets: names, splits, junk, distractors; images as tensors; sets by their names."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 
 from fam_lib.reid.data import ImageSet, load_images, load_market_layout, load_pixels, normalise
-from reid_toys import write_image, write_rectangles
+from fam_lib.reid.datasets import KNOWN, counts, open_dataset
+from reid_toys import write_cuhk03, write_image, write_rectangles
 
 
 @pytest.fixture
@@ -39,6 +41,14 @@ def test_files_are_sorted_by_identity_as_a_number_then_by_name(root: Path) -> No
     assert train.ids.tolist() == [1] * 4 + [2] * 4 + [9, 10]
     assert [path.name for path in train.paths[:2]] == ["0001_c1_00.png", "0001_c1_01.png"]
     assert [path.name for path in train.paths[-2:]] == ["9_c1_01.jpg", "10_c1_01.png"]
+
+
+def test_the_order_is_not_that_of_the_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = load_market_layout(root).train.paths
+    listing = Path.iterdir
+    for order in (sorted, lambda paths: sorted(paths, reverse=True), lambda paths: sorted(paths, key=hash)):
+        monkeypatch.setattr(Path, "iterdir", lambda folder, order=order: iter(order(listing(folder))))
+        assert load_market_layout(root).train.paths == expected
 
 
 def test_a_camera_may_have_several_digits(root: Path) -> None:
@@ -121,6 +131,13 @@ def test_a_split_of_junk_alone_is_refused(root: Path) -> None:
 def test_a_misnamed_image_is_named(root: Path, name: str) -> None:
     write_image(root / "bounding_box_test" / name)
     with pytest.raises(ValueError, match=f"{name} is not named by identity and camera"):
+        load_market_layout(root)
+
+
+def test_misnamed_images_are_counted(root: Path) -> None:
+    for name in ("b.png", "a.png"):
+        write_image(root / "query" / name)
+    with pytest.raises(ValueError, match=r"query.a\.png is not named by .* 2 of 6 in this folder"):
         load_market_layout(root)
 
 
@@ -207,3 +224,72 @@ def test_labels_must_fit_the_paths() -> None:
         ImageSet((Path("a"),), torch.tensor([1]), torch.tensor([1.0]))
     with pytest.raises(ValueError, match=r"ids must be int64 of shape \(1,\)"):
         ImageSet((Path("a"),), torch.tensor([1, 2]), torch.tensor([1]))
+
+
+# --- Data sets by their names ---------------------------------------------------------------------
+
+
+def test_a_known_set_has_the_name_it_was_asked_for(tmp_path: Path) -> None:
+    write_rectangles(tmp_path / "cuhk03-np" / "labeled")
+    write_rectangles(tmp_path / "market1501" / "Market-1501-v15.09.15")
+    for name in ("cuhk03-np-labeled", "market1501"):
+        data = open_dataset(name, tmp_path, tmp_path / "cache")
+        assert (data.name, len(data.train), data.synthetic) == (name, 24, False)
+
+
+def test_another_name_is_that_of_a_folder(root: Path) -> None:
+    data = open_dataset("toy", root.parent, root.parent / "cache")
+    assert (data.name, data.root, len(data.query)) == ("toy", root, 4)
+
+
+@pytest.mark.parametrize("boxes", ["detected", "labeled"])
+def test_the_official_files_of_cuhk03_are_converted_into_the_cache(tmp_path: Path, boxes: str) -> None:
+    write_cuhk03(tmp_path / "data" / "cuhk03")
+    data = open_dataset(f"cuhk03-{boxes}", tmp_path / "data", tmp_path / "cache", progress=False)
+    assert data.name == f"cuhk03-{boxes}"
+    assert data.root.parent == tmp_path / "cache"
+    assert counts(data) == ((17, 4), (8, 4), (8, 4))
+    assert sorted(path.name for path in (tmp_path / "data" / "cuhk03").iterdir()) == [
+        "cuhk03_new_protocol_config_detected.mat",
+        "cuhk03_new_protocol_config_labeled.mat",
+        "cuhk03_release",
+    ]
+
+
+def test_distractors_count_as_images_and_not_as_an_identity(root: Path) -> None:
+    write_image(root / "bounding_box_test" / "0000_c1s1_000151_01.jpg")
+    write_image(root / "bounding_box_test" / "-1_c1s1_000151_01.jpg")
+    assert counts(load_market_layout(root)) == ((8, 2), (4, 2), (5, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "lacking"),
+    [
+        ("market1501", "", "market1501"),
+        ("cuhk03-np-detected", "", "cuhk03-np/detected"),
+        ("cuhk03-labeled", "", "cuhk03"),
+        ("cuhk03-labeled", "new_protocol_config_detected", "cuhk03/cuhk03_new_protocol_config_labeled.mat"),
+        ("cuhk03-labeled", "new_protocol_config_labeled", "cuhk03/cuhk03_release/cuhk-03.mat"),
+    ],
+)
+def test_what_a_set_lacks_is_named_with_where_to_read_on(tmp_path: Path, name: str, there: str, lacking: str) -> None:
+    if there:
+        (tmp_path / "cuhk03").mkdir()
+        (tmp_path / "cuhk03" / f"cuhk03_{there}.mat").touch()
+    expected = f"the data set {name!r} needs {tmp_path / lacking}, which is not there; data/README.md"
+    with pytest.raises(FileNotFoundError, match=re.escape(expected)):
+        open_dataset(name, tmp_path, tmp_path / "cache")
+
+
+def test_a_mistyped_name_gets_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no known data set; did you mean 'market1501'\?"):
+        open_dataset("makret1501", tmp_path, tmp_path / "cache")
+
+
+def test_published_counts_add_up_to_the_papers_number_of_images() -> None:
+    # "14,096 images" of CUHK03 are the labelled boxes; Market1501 is 32,668 without queries, with 3,819 junk images.
+    assert sum(count.images for count in KNOWN["cuhk03-labeled"].counts) == 14_096
+    assert sum(count.images for count in KNOWN["cuhk03-detected"].counts) == 14_097
+    market = KNOWN["market1501"].counts
+    assert market.train.images + market.gallery.images + 3_819 == 32_668
+    assert {known.paper for known in KNOWN.values()} == {"Market1501", "CUHK03", None}

@@ -233,7 +233,53 @@ def test_evaluate_is_rank_of_cosines():
     assert torch.allclose(direct.match_similarity, by_matrix.match_similarity, atol=1e-6, equal_nan=True)
 
 
+def test_changed_queries_of_several_methods_are_one_call():
+    torch.manual_seed(1)
+    _, query_ids, query_cams, *gallery_labels = random_case(6)
+    methods, gallery = torch.randn(4, 12, 8), torch.randn(40, 8)
+    stacked = evaluate(methods.flatten(0, 1), query_ids.repeat(4), query_cams.repeat(4), gallery, *gallery_labels)
+    for i, features in enumerate(methods):
+        alone = evaluate(features, query_ids, query_cams, gallery, *gallery_labels)
+        same_ranking(Ranking(*(values[12 * i : 12 * (i + 1)] for values in vars(stacked).values())), alone)
+
+
 # --- properties ---------------------------------------------------------------------------------------------
+
+
+@st.composite
+def small_cases(draw):
+    """Few identities (junk -1 and distractor 0 too), cameras and similarities, so that everything coincides."""
+    images = st.tuples(st.integers(-1, 3), st.integers(1, 3))
+    queries, gallery = (draw(st.lists(images, min_size=1, max_size=size)) for size in (6, 15))
+    row = st.lists(st.integers(-2, 2), min_size=len(gallery), max_size=len(gallery))
+    similarity = torch.tensor([draw(row) for _ in queries], dtype=torch.float32)
+    return (
+        similarity,
+        *(torch.tensor(labels) for labels in (*zip(*queries, strict=True), *zip(*gallery, strict=True))),
+    )
+
+
+@given(case=small_cases())
+@settings(max_examples=200, deadline=None)
+def test_equals_the_definition_with_ties_junk_and_lone_cameras(case):
+    ranking = rank(*case)
+    for i, (values, truths) in enumerate(reference(*case)):
+        positives = [v for v, truth in zip(values, truths, strict=True) if truth]
+        assert ranking.n_matches[i] == len(positives)
+        if not positives:
+            assert ranking.ap[i].isnan() and ranking.ap_trapezoid[i].isnan() and ranking.first_match_rank[i] == 0
+            continue
+        at, before = [], []
+        for s in positives:
+            above = [truth for v, truth in zip(values, truths, strict=True) if v > s]
+            reached = [truth for v, truth in zip(values, truths, strict=True) if v >= s]
+            at.append(sum(reached) / len(reached))
+            before.append(sum(above) / len(above) if above else 1)
+        assert ranking.ap[i].item() == pytest.approx(np.mean(at), abs=1e-12)
+        assert ranking.ap_trapezoid[i].item() == pytest.approx((np.mean(at) + np.mean(before)) / 2, abs=1e-12)
+        reached = [truth for v, truth in zip(values, truths, strict=True) if v >= max(positives)]
+        assert ranking.first_match_rank[i] == 1 + reached.count(False)
+        assert ranking.match_similarity[i].item() == pytest.approx(np.mean(positives), abs=1e-6)
 
 
 @given(seed=st.integers(0, 10**6), levels=st.sampled_from([None, 1, 2, 5]), size=st.integers(1, 30))
@@ -296,9 +342,17 @@ def test_padding_of_a_block_cannot_change_the_last_bit():
         assert torch.equal(values, getattr(single, name)), name
 
 
-def test_default_blocks_stay_within_the_memory_bound(monkeypatch):
+@pytest.mark.parametrize("from_features", [False, True])
+def test_default_blocks_stay_within_the_memory_bound(monkeypatch, from_features):
     case = random_case(2)
     expected = rank(*case, block_size=100)
+
+    def by_default_blocks():
+        if not from_features:
+            return rank(*case)
+        # Columns of an orthonormal gallery: the cosines of a query are its own coordinates, scaled.
+        return evaluate(*case[:3], torch.eye(40), *case[3:])
+
     seen = []
     inner = retrieval._rank_block
 
@@ -308,7 +362,7 @@ def test_default_blocks_stay_within_the_memory_bound(monkeypatch):
 
     monkeypatch.setattr(retrieval, "BLOCK_ENTRIES", 200)
     monkeypatch.setattr(retrieval, "_rank_block", spy)
-    same_ranking(rank(*case), expected)
+    same_ranking(by_default_blocks(), expected)
     assert seen == [(5, 40), (5, 40), (2, 40)]
 
 
@@ -350,6 +404,22 @@ def test_gradients_are_not_kept():
     ranking = evaluate(features, [1, 2, 3], [1, 1, 1], features, [1, 2, 3], [2, 2, 2])
     assert not ranking.match_similarity.requires_grad
     assert ranking.match_similarity.tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_the_similarity_matrix_is_left_as_it_was(dtype):
+    similarity, *labels = random_case(10)
+    given_matrix = similarity.to(dtype)
+    before = given_matrix.clone()
+    rank(given_matrix, *labels)
+    top_gallery(given_matrix, *labels, k=3)
+    assert torch.equal(given_matrix, before)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_transposed_matrix_ranks_like_its_copy():
+    similarity, *labels = random_case(10)
+    same_ranking(rank(similarity.T.contiguous().T, *labels), rank(similarity, *labels))
 
 
 def test_no_queries_give_an_empty_ranking():
@@ -395,6 +465,8 @@ def test_bad_features():
     good = torch.ones(1, 3)
     with pytest.raises(ValueError, match="disagree in dimension: 3 and 2"):
         evaluate(good, [1], [1], torch.ones(1, 2), [1], [2])
+    with pytest.raises(ValueError, match="first features hold NaN"):  # in the second block
+        evaluate(torch.tensor([[1.0], [math.inf]]), [1, 1], [1, 1], torch.ones(1, 1), [1], [2], block_size=1)
     with pytest.raises(ValueError, match="second features hold NaN"):
         evaluate(good, [1], [1], good * math.nan, [1], [2])
     with pytest.raises(ValueError, match="features have 1 gallery images but gallery_ids has 2"):

@@ -252,8 +252,8 @@ def test_other_mistakes_are_refused_in_one_line(root: Path, capsys: pytest.Captu
         (["03_untyped"], 'must declare profile: str = "quick"'),
         (["04_untyped"], "the parameter 'n' has no type"),
         (["01_setup", "--profile", "quikc"], "no profile 'quikc'; known profiles: quick, real"),
-        (["01_setup", "--profile", "real"], "needs the data set 'people'"),
-        (["01_setup", "--profile", "real", "--data-root", "/nowhere"], "/nowhere/people is not a folder"),
+        (["01_setup", "--profile", "real"], "the data set 'people' needs"),
+        (["01_setup", "--profile", "real", "--data-root", "/nowhere"], "needs /nowhere/people, which is not there"),
     ]:
         assert run_notebook.main(arguments) == 1
         error = capsys.readouterr().err

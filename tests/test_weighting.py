@@ -12,6 +12,7 @@ from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 from fam_lib import METHODS, Explainer, explain
 from fam_lib.capture import run_with_layer
 from fam_lib.explain import find_method
+from fam_lib.passes import Passes, Reading
 from fam_lib.weighting import Probe, masked_scores
 from toys import ConvHead, GapNet, pictures, seeded
 
@@ -239,11 +240,11 @@ def loop_over_channels(model, layer, images, score):
 
 def probe_of(model, layer, images, method, reference, **changes):
     activations, outputs = run_with_layer(model, layer, images)
-    settings = {"batch_size": 4, "precision": None, "seed": 0, "progress": None, **changes}
-    return Probe(
-        model, layer, None, images, activations, outputs, find_method(method).target, reference,
-        Explainer(model).baseline, **settings,
-    )  # fmt: skip
+    reading = Reading(find_method(method).target, reference)
+    settings = {"batch_size": 4, "precision": None, "budget": 1.0, "progress": None, **changes}
+    baseline = Explainer(model).baseline
+    passes = Passes(model, layer, None, images, activations, outputs, (reading,), baseline, **settings)
+    return Probe(passes, reading, seed=0)
 
 
 def scores_of(model, layer, images, method, reference, **changes):

@@ -1,4 +1,4 @@
-"""Check the outputs of a profile and join the notebooks' records into its manifest.
+"""Check the outputs of a profile, join the notebooks' records into its manifest, and write the claims ledger.
 
 ``python -m tools.check_outputs PROFILE --stale`` comes before make looks at the clock: it removes the
 executed copy of every notebook whose outputs were deleted or edited, so that make runs it again, and writes
@@ -16,6 +16,8 @@ from typing import Any
 
 from fam_lib import outputs, paths, profiles, store
 from fam_lib.profiles import Profile, short
+
+CLAIMS = "claims.csv"  # made from the tables of all notebooks, so by none of them
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +71,9 @@ def finish(profile: Profile) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     store.sweep(folder)
     content = manifest(profile)
-    write_if_new(folder / "manifest.json", content)
+    if claims := claims_entry(folder):
+        content["outputs"].append(claims)
+    write_if_new(folder / "manifest.json", store.as_json(content))
     known = {entry["file"] for entry in content["outputs"]} | {"manifest.json"}
     for path in sorted(folder.iterdir()):
         if path.name not in known:
@@ -100,10 +104,33 @@ def manifest(profile: Profile) -> dict[str, Any]:
     }
 
 
-def write_if_new(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file unless it holds this very content: a call that does nothing leaves no trace."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != store.as_json(content):
-        store.write_json(path, content)
+def claims_entry(folder: Path) -> dict[str, Any] | None:
+    """Write the claims ledger of all tables in the folder and describe it for the manifest; None without a table
+    of the Re-ID notebooks, whose data set the claims are about."""
+    if not (folder / "table2_reid.csv").is_file():
+        return None
+    from fam_lib import claims  # torch takes seconds to import: not for the first call
+
+    tables = claims.read_tables(folder)
+    dataset = str(tables["table2_reid"].dataset.iloc[0])
+    path = folder / CLAIMS
+    ledger = claims.ledger(tables, dataset)
+    write_if_new(path, ledger.to_csv(index=False, lineterminator="\n"))
+    return {
+        "file": CLAIMS,
+        "kind": "table",
+        "paper": "every empirical claim, with our verdict",
+        "dataset": dataset,
+        "alt": "The claims ledger, made from the tables above",
+        "sha256": store.sha256(path),
+        "notebook": "make reproduce",
+    }
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Write a file unless it holds this very text: a call that does nothing leaves no trace."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        store.write_text(path, text)
 
 
 if __name__ == "__main__":

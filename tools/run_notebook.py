@@ -123,7 +123,9 @@ def run(notebook: str, profile_name: str, overrides: dict[str, str], data_root: 
     job = Job(profile, notebook)
     root = str(Path(data_root).expanduser().resolve()) if data_root else ""  # papermill starts in notebooks/
     if profile.dataset != profiles.SYNTHETIC:
-        profiles.dataset_folder(profile, root)
+        from fam_lib.reid import datasets  # torch takes seconds to import: only where it is needed
+
+        datasets.require(profile.dataset, paths.data_root(root))
     given = parameters.values(profile, notebook, overrides, root)
     used = {**parameters.defaults(notebook), **given}
 

@@ -1,5 +1,11 @@
-"""``make bench``."""
+"""``make bench``, or ``make bench ARGS=retrieval``: the first word says which benchmark, the rest is for it."""
 
-from fam_lib.benchmark.explaining import main
+import sys
 
-main()
+from fam_lib.benchmark import explaining, retrieval
+
+BENCHMARKS = {"explain": explaining.main, "retrieval": retrieval.main}
+
+words = sys.argv[1:]
+name = words.pop(0) if words and words[0] in BENCHMARKS else "explain"
+BENCHMARKS[name](words)

@@ -1,7 +1,7 @@
 """Figures: tensors or arrays in, a figure out. Nothing here calls a model, reads a file or saves one.
 
-`paper` holds the paper's figures, `charts` the figures of numbers, `overlays` what the pictures are made of,
-`style` the look, `canvas` the geometry of a page.
+`paper` holds the paper's figures, `charts`, `lead` and `sanity` the figures of numbers, `overlays` what the
+pictures are made of, `style` the look, `canvas` the geometry of a page.
 """
 
 from fam_lib.plots.charts import (
@@ -13,6 +13,7 @@ from fam_lib.plots.charts import (
     fig_metrics,
     fig_weights,
 )
+from fam_lib.plots.lead import fig_lead
 from fam_lib.plots.overlays import image_grid, overlay, show_image, show_overlay, zone_colorbar
 from fam_lib.plots.paper import (
     fig1_motivation,
@@ -24,6 +25,7 @@ from fam_lib.plots.paper import (
     fig_stages,
     pick_channels,
 )
+from fam_lib.plots.sanity import fig_sanity_curves
 
 __all__ = [
     "correlations",
@@ -35,9 +37,11 @@ __all__ = [
     "fig_agreement",
     "fig_correlation",
     "fig_curves",
+    "fig_lead",
     "fig_method_grid",
     "fig_metrics",
     "fig_rank_list",
+    "fig_sanity_curves",
     "fig_stages",
     "fig_weights",
     "image_grid",

@@ -303,7 +303,7 @@ def fig_curves(
             raise ValueError(f"panel {heading!r} must hold the methods {names}, got {list(curves)}")
         same_length(shares=x, **{f"{heading}[{name!r}]": curve for name, curve in curves.items()})
     found = find_kinds(names, kinds)
-    looks = _line_looks(names, found)
+    looks = line_looks(names, found)
     area = {
         h: {m: float(np.trapezoid(to_numpy(c), x) / (x[-1] - x[0])) for m, c in p.items()} for h, p in panels.items()
     }
@@ -344,7 +344,7 @@ def fig_curves(
     return fig
 
 
-def _line_looks(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def line_looks(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Methods are solid and coloured, controls dashed and grey; markers tell the lines of a kind apart."""
     palette = [styles.BLUE, styles.RED, styles.GREEN, styles.PURPLE, styles.ORANGE, styles.SKY, styles.BLACK]
     markers = "osD^v<>Ph*X"

@@ -19,15 +19,14 @@ from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_mask
 from fam_lib.reid.evaluation import BLURRED, EQ14, baselines, explain_queries, score_queries
 from fam_lib.reid.model import Feature, ReidModel
 from fam_lib.reid.queries import Queries, look_up
-from fam_lib.reid.tables import ablation_row, with_ratio_of_means
+from fam_lib.reid.tables import ablation_row
 from fam_lib.weighting import Probe, masked_scores
 
 ABLATED = ("ram", "grad-fam", "score-fam", "uniform")
 ANY_LAYER = ("grad-fam", "score-fam", "uniform")  # RAM needs the layer before the pooling
 TEMPERATURES = (0.1, 0.01)
-BOUNDARIES = ((0.2, 0.5, DELTA), (0.4, 0.7, DELTA), (B_LOW, B_HIGH, 0.5), (B_LOW, B_HIGH, 1.0))
-
-_OTHER_FEATURE: dict[str, Feature] = {"after_bn": "before_bn", "before_bn": "after_bn"}
+ZONES = ((0.2, 0.5, DELTA), (0.4, 0.7, DELTA), (B_LOW, B_HIGH, 0.5), (B_LOW, B_HIGH, 1.0))
+FEATURES: dict[Feature, str] = {"after_bn": "after BN", "before_bn": "before BN"}
 
 
 def _tempered(probe: Probe, temperature: float) -> Tensor:
@@ -61,7 +60,7 @@ def ablation_table(
     cache: Path | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Every choice varied alone, for some methods; the rows of the default come first.
+    """Every choice varied alone, for some methods; each choice begins with what Table 2 uses, its default.
 
     Args:
         model: the network.
@@ -77,37 +76,54 @@ def ablation_table(
         Columns dataset, choice, setting, default, method, n_queries, the columns of Eq. 15-17 and retained_area.
         An average of another kind (ratio of means) has no interval.
     """
-    explain = partial(explain_queries, cache=cache, seed=seed, progress=progress)
+    explain = partial(explain_queries, model, cache=cache, seed=seed, progress=progress)
     score = partial(score_queries, cache=cache, progress=progress)
-    thresholds = {_zones(*b): partial(explanation_mask, low=b[0], high=b[1], delta=b[2]) for b in BOUNDARIES}
-    maps = explain(model, queries, [*ABLATED, *REWEIGHTED.values()])
+    thresholds = {
+        _zones(*zones): partial(explanation_mask, low=zones[0], high=zones[1], delta=zones[2]) for zones in ZONES
+    }
+    maps = explain(queries, [*ABLATED, *REWEIGHTED.values()])
     results = score(model, queries, maps, {EQ14: explanation_mask, **thresholds})
     usual = results[results["keep"] == EQ14]
+    table: list[dict[str, Any]] = []
 
-    def rows(choice: str, setting: str, results: pd.DataFrame, methods: Sequence[str], **options: Any) -> list[dict]:
-        return [ablation_row(dataset, choice, setting, False, method, results, **options) for method in methods]
+    def add(choice: str, setting: str, results: pd.DataFrame, methods: Sequence[str] = ABLATED, **options: Any) -> None:
+        table.extend(ablation_row(dataset, choice, setting, method, results, **options) for method in methods)
 
-    table = [ablation_row(dataset, "none", "as in Table 2", True, method, usual) for method in ABLATED]
-    table += rows("AP", "trapezoid", usual, ABLATED, ap="trapezoid")
-    table += [with_ratio_of_means(row, usual) for row in rows("average", "ratio of means", usual, ABLATED)]
+    def add_default(choice: str, setting: str, methods: Sequence[str] = ABLATED) -> None:
+        add(choice, setting, usual, methods, default=True)
+
+    add_default("AP", "standard")
+    add("AP", "trapezoid", usual, ap="trapezoid")
+
+    add_default("average", "mean of ratios")
+    add("average", "ratio of means", usual, ratio_first=False)
+
+    add_default("thresholds", _zones(B_LOW, B_HIGH, DELTA))
     for name in thresholds:
-        table += rows("thresholds of Eq. 14", name, results[results["keep"] == name], ABLATED)
-    for setting, method in REWEIGHTED.items():
-        renamed = usual[usual.method == method.name].assign(method="score-fam")
-        table += rows("weights", setting, renamed, ["score-fam"])
+        add("thresholds", name, results[results["keep"] == name])
+
+    add_default("weights", "softmax of S", ["score-fam"])
+    for setting, row in REWEIGHTED.items():
+        renamed = usual[usual.method == row.name].assign(method="score-fam")
+        add("weights", setting, renamed, ["score-fam"])
 
     eq14 = {EQ14: explanation_mask}
+    add_default("baseline", BLURRED)
     for name in [name for name in baselines(model) if name != BLURRED]:
-        other = explain(model, queries, ABLATED, baseline=name)
-        table += rows("baseline", name, score(model, queries, other, eq14, baseline=name), ABLATED)
+        other = explain(queries, ABLATED, baseline=name)
+        add("baseline", name, score(model, queries, other, eq14, baseline=name))
+
+    if layers:
+        add_default("layer", "the last map", ANY_LAYER)
     for layer in layers:
-        other = explain(model, queries, ANY_LAYER, layer=layer)
-        table += rows("layer", layer, score(model, queries, other, eq14), ANY_LAYER)
-    changed = model.returning(_OTHER_FEATURE[model.feature])
-    same_queries = look_up(changed, queries.image_set, queries.gallery_set, size)
-    other = explain(changed, same_queries, ABLATED)
-    setting = "before BN" if changed.feature == "before_bn" else "after BN"
-    table += rows("feature", setting, score(changed, same_queries, other, eq14), ABLATED)
+        add("layer", layer, score(model, queries, explain(queries, ANY_LAYER, layer=layer), eq14), ANY_LAYER)
+
+    add_default("feature", FEATURES[model.feature])
+    for feature in [feature for feature in FEATURES if feature != model.feature]:
+        changed = model.returning(feature)
+        again = look_up(changed, queries.image_set, queries.gallery_set, size)
+        other = explain_queries(changed, again, ABLATED, cache, seed=seed, progress=progress)
+        add("feature", FEATURES[feature], score(changed, again, other, eq14))
     return pd.DataFrame(table)
 
 

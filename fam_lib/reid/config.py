@@ -54,10 +54,10 @@ class TrainConfig:
     feature: Feature = "after_bn"
     init: Init = "imagenet"
     size: tuple[int, int] = (128, 64)
-    epochs: int = 15
+    epochs: int = 20
     ids_per_batch: int = 16
     images_per_id: int = 4
-    lr: float = 5e-3
+    lr: float = 3e-3
     warmup_epochs: int = 3
     warmup_factor: float = 0.01
     schedule: Literal["cosine", "step"] = "cosine"

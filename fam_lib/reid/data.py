@@ -1,10 +1,10 @@
 """Person re-identification data in the folder layout of Market1501, and images as tensors.
 
 Three folders, ``bounding_box_train``, ``query`` and ``bounding_box_test`` (the gallery), hold one file per
-image,
-named by identity and camera: ``0002_c1s1_000451_03.jpg``, or ``0644_c1_02.jpg``. Identity -1 is junk, dropped
-when the folder is read; identity 0 marks distractors, people without a query, which stay in the gallery. The
-synthetic set is written in the same layout, so this is the only loader.
+image, named by identity and camera: ``0002_c1s1_000451_03.jpg``, or ``0644_c1_02.jpg``. Identity -1 is junk,
+dropped when the folder is read; identity 0 marks distractors, people without a query, which stay in the
+gallery. The synthetic set is written in this layout and CUHK03 is converted to it (`fam_lib.reid.cuhk03`), so
+this is the only loader.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER = "bounding_box_train", "query", "bou
 OFFICIAL_FOLDER = "Market-1501-v15.09.15"
 IMAGE_SUFFIXES = (".jpg", ".png")
 JUNK_ID, DISTRACTOR_ID = -1, 0
+UNREADABLE = (OSError, SyntaxError, ValueError)  # what Pillow raises for broken files; the last two for some PNG
 _NAME = re.compile(r"(?P<id>-?\d+)_c(?P<camera>\d+)(?:s\d+)?_.")
 
 
@@ -86,6 +87,11 @@ class ReidData:
     query: ImageSet
     gallery: ImageSet
     synthetic: bool
+
+    @property
+    def label(self) -> str:
+        """The name for tables and titles, which says so where the data are synthetic."""
+        return f"{self.name} (synthetic)" if self.synthetic else self.name
 
 
 def load_market_layout(root: Path | str, name: str | None = None) -> ReidData:
@@ -161,7 +167,7 @@ def _read_rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
             resized = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the image {path} does not exist") from error
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNG files
+    except UNREADABLE as error:
         raise ValueError(f"the image {path} cannot be read: {error}; restore it from the data set") from error
     return np.array(resized)
 
@@ -176,15 +182,22 @@ def _split_root(root: Path) -> Path:
             found = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())) or "none"
             raise FileNotFoundError(
                 f"{root} has no folder {name}: the layout of Market1501 needs {TRAIN_FOLDER}, {QUERY_FOLDER} "
-                f"and {GALLERY_FOLDER}; folders found: {found}"
+                f"and {GALLERY_FOLDER}; folders found: {found} (data/README.md shows the layout)"
             )
     return root
 
 
 def _read_split(folder: Path, distractors: bool) -> ImageSet:
     """The images of one folder without the junk; `distractors` says whether identity 0 may occur."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
-    named = [(*_identity_and_camera(path), path) for path in files]
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    labels = [_identity_and_camera(path.name) for path in files]
+    misnamed = [path for path, label in zip(files, labels, strict=True) if label is None]
+    if misnamed:
+        raise ValueError(
+            f"{misnamed[0]} is not named by identity and camera, as in 0002_c1s1_000451_03.jpg or 0644_c1_02.jpg; "
+            f"rename or move away such files, {len(misnamed)} of {len(files)} in this folder"
+        )
+    named = ((*label, path) for label, path in zip(labels, files, strict=True))
     kept = sorted((identity, path, camera) for identity, camera, path in named if identity != JUNK_ID)
     if not kept:
         raise ValueError(f"{folder} holds no image ({' or '.join(IMAGE_SUFFIXES)}) of a known person")
@@ -200,13 +213,11 @@ def _read_split(folder: Path, distractors: bool) -> ImageSet:
     )
 
 
-def _identity_and_camera(path: Path) -> tuple[int, int]:
-    match = _NAME.match(path.name)
+def _identity_and_camera(name: str) -> tuple[int, int] | None:
+    """What a file's name says, None where it says neither."""
+    match = _NAME.match(name)
     if match is None or int(match["id"]) < JUNK_ID:
-        raise ValueError(
-            f"{path} is not named by identity and camera, as in 0002_c1s1_000451_03.jpg or 0644_c1_02.jpg; "
-            "rename it or move it away"
-        )
+        return None
     return int(match["id"]), int(match["camera"])
 
 

@@ -7,7 +7,7 @@ files by everything that went in. The tables are computed from the results in no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,13 +17,13 @@ from tqdm.auto import tqdm
 
 from fam_lib import paths
 from fam_lib.capture import evaluating, resolve_layer
-from fam_lib.explain import METHODS, Method, explain_all, find_method, to_saliency
+from fam_lib.explain import METHODS, Method, explain_all, find_method, is_flat, to_saliency
 from fam_lib.faithfulness import EQUAL_AREAS, retained_area
 from fam_lib.masking import blend, explanation_mask, gaussian_blur, top_share_mask
 from fam_lib.reid.model import ReidModel
-from fam_lib.reid.queries import Queries
+from fam_lib.reid.queries import Queries, fingerprint
 from fam_lib.retrieval import Ranking, cosine_similarity, rank
-from fam_lib.store import atomic_path, key, sha256
+from fam_lib.store import atomic_path, key
 from fam_lib.weights import state_digest
 
 CODE_VERSION = 3  # count up when a change of the code changes maps or results: it is part of every cache key
@@ -81,33 +81,34 @@ def explain_queries(
     rows = [find_method(method) if isinstance(method, str) else method for method in methods]
     folder = (cache or paths.CACHE) / "maps"
     device = next(model.parameters()).device
-    seen_by = [CODE_VERSION, state_digest(model), model.feature, layer or "", baseline, seed, *queries.images.shape[1:]]
+    seen_by = [*_network(model, queries), layer or "", baseline, seed]
     explained = model.layer if layer is None else resolve_layer(model, layer)
     maps: dict[str, list[Tensor]] = {row.name: [] for row in rows}
     with tqdm(total=len(queries), desc="maps", unit="query", disable=not progress) as bar:
-        for part in _shards(len(queries), MAP_SHARD):
-            images = [sha256(path) for path in queries.image_set.paths[part]]
-            compared = queries.gallery[queries.best[part, other]]
+        for numbers in torch.arange(len(queries)).split(MAP_SHARD):
+            images, best = fingerprint(queries.image_set.subset(numbers)), queries.best[numbers, other]
+            compared = fingerprint(queries.gallery_set.subset(best))
             files = {}
             for row in rows:
-                reference = compared.numpy().tobytes() if row.reference == "other" else b""
+                reference = compared if row.reference == "other" else None
                 files[row.name] = folder / f"{key(*seen_by, row.name, images, reference)}.pt"
             if missing := [row for row in rows if not files[row.name].exists()]:
                 made = explain_all(
-                    model, queries.images[part].to(device), missing, explained, other=compared.to(device),
-                    classifier=model.head, baseline=baselines(model)[baseline], seed=seed,
+                    model, queries.images[numbers].to(device), missing, explained, seed=seed,
+                    other=queries.gallery[best].to(device), classifier=model.head, baseline=baselines(model)[baseline],
                 )  # fmt: skip
                 for name, explanation in made.items():
                     with atomic_path(files[name]) as temporary:
                         torch.save(explanation.cam.cpu(), temporary)
             for name, path in files.items():
                 maps[name].append(_load(path))
-            bar.update(len(images))
+            bar.update(len(numbers))
     return {name: torch.cat(parts) for name, parts in maps.items()}
 
 
-def _shards(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+def _network(model: ReidModel, queries: Queries) -> list:
+    """What a key says about the network and its input."""
+    return [CODE_VERSION, state_digest(model), model.feature, *queries.images.shape[-2:]]
 
 
 def _load(path: Path) -> Tensor:
@@ -185,30 +186,32 @@ def score_queries(
           A query without a true match has NaN.
     """
     folder = (cache or paths.CACHE) / "results"
-    seen_by = [CODE_VERSION, state_digest(model), model.feature, baseline, list(rules), queries.gallery_digest]
+    seen_by = [*_network(model, queries), baseline, list(rules), queries.gallery_fingerprint]
     frames = []
     with tqdm(total=len(maps) * len(queries), desc="results", unit="map", disable=not progress) as bar:
         for name, cams in maps.items():
-            for part in _shards(len(queries), SCORE_SHARD):
-                images = [sha256(path) for path in queries.image_set.paths[part]]
-                cam = cams[part].numpy().tobytes()
-                path = folder / f"{key(*seen_by, _is_normalised(name), images, cam)}.csv"
+            for numbers in torch.arange(len(queries)).split(SCORE_SHARD):
+                some, cam = queries.subset(numbers), cams[numbers]
+                parts = _is_normalised(name), fingerprint(some.image_set), cam.numpy().tobytes()
+                path = folder / f"{key(*seen_by, *parts)}.csv"
                 if not path.exists():
-                    some = queries.subset(torch.arange(len(queries))[part])
-                    frame = _score_shard(model, some, cams[part], name, rules, baseline)
+                    frame = _score_shard(model, some, cam, name, rules, baseline)
                     with atomic_path(path) as temporary:
                         frame.to_csv(temporary, index=False, lineterminator="\n")
                 # What was just written is read again, so that a run gives the same digits the second time.
-                frames.append(_read_results(path).assign(method=name))
-                bar.update(len(images))
+                frames.append(_read_results(path, len(rules) * len(some)).assign(method=name))
+                bar.update(len(some))
     return pd.concat(frames, ignore_index=True)
 
 
-def _read_results(path: Path) -> pd.DataFrame:
+def _read_results(path: Path, n_rows: int) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"keep": str, "query": str}, float_precision="round_trip")
-    except (ValueError, UnicodeDecodeError) as error:
+        frame = pd.read_csv(path, dtype={"keep": str, "query": str, "flat": bool}, float_precision="round_trip")
+        if len(frame) != n_rows:
+            raise ValueError(f"{len(frame)} rows instead of {n_rows}")
+    except ValueError as error:
         raise ValueError(f"{path} in the cache is damaged ({error}): delete it and run again") from error
+    return frame
 
 
 def _score_shard(
@@ -242,7 +245,7 @@ def _score_shard(
         }
         frame = pd.DataFrame({name: values.double().numpy() for name, values in columns.items()})
         names = [path.name for path in queries.image_set.paths]
-        frames.append(frame.assign(keep=rule, query=names, flat=(cams == cams[:, :1, :1]).flatten(1).all(1).numpy()))
+        frames.append(frame.assign(keep=rule, query=names, flat=is_flat(cams).numpy()))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -95,8 +95,8 @@ def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) 
     Score-CAM is asked for the three training identities with the highest confidence, RAM for the three best
     gallery images; every training identity is shown by its first image.
     """
-    x, size = queries.images[index : index + 1], queries.images.shape[-2:]
-    classifier = model.as_classifier()
+    device, size = next(model.parameters()).device, queries.images.shape[-2:]
+    x, classifier = queries.images[index : index + 1].to(device), model.as_classifier()
     with torch.inference_mode(), evaluating(classifier):
         confidence, classes = classifier(x).softmax(1)[0].topk(3)
     best = queries.best[index, :3]

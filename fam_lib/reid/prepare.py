@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from fam_lib import paths, profiles, synthetic
 from fam_lib.reid.config import TrainConfig
 from fam_lib.reid.data import ReidData, load_market_layout
+from fam_lib.reid.datasets import open_dataset
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.training import train
 
@@ -44,7 +45,7 @@ def load_data(profile: str, data_root: str = "", progress: bool = True) -> ReidD
         root: Path = paths.CACHE / f"synthetic-{synthetic.VERSION}"
         synthetic.write_dataset(root, progress=progress)
         return load_market_layout(root)
-    return load_market_layout(profiles.dataset_folder(chosen, data_root))
+    return open_dataset(chosen.dataset, paths.data_root(data_root), paths.CACHE, progress)
 
 
 def prepare(profile: str, data_root: str = "", progress: bool = True) -> tuple[ReidData, ReidModel, TrainConfig]:

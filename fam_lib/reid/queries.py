@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +12,7 @@ from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
 from fam_lib.reid.features import extract_features
 from fam_lib.reid.model import ReidModel
 from fam_lib.retrieval import Ranking, cosine_similarity, evaluate, top_gallery
+from fam_lib.store import key, sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,9 @@ class Queries:
         return len(self.image_set)
 
     @cached_property
-    def gallery_digest(self) -> str:
-        """A hash of what the queries are ranked against."""
-        parts = (self.gallery, self.gallery_set.ids, self.gallery_set.cams)
-        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+    def gallery_fingerprint(self) -> str:
+        """What the queries are ranked against, in one word."""
+        return key(fingerprint(self.gallery_set))
 
     def subset(self, positions: Tensor) -> Queries:
         """The queries at these positions (n,)."""
@@ -57,6 +56,15 @@ class Queries:
     def similarities(self, index: int) -> Tensor:
         """Cosine of one query to the images of its rank list -> (k,)."""
         return cosine_similarity(self.features[index : index + 1], self.gallery[self.best[index]])[0]
+
+
+def fingerprint(image_set: ImageSet) -> list[list]:
+    """What images are, as part of a key: names, contents, identities, cameras.
+
+    Features would not do: their last bits depend on the device and on the number of threads.
+    """
+    names, contents = [path.name for path in image_set.paths], [sha256(path) for path in image_set.paths]
+    return [names, contents, image_set.ids.tolist(), image_set.cams.tolist()]
 
 
 def choose(image_set: ImageSet, n: int, seed: int = 0) -> ImageSet:

@@ -33,6 +33,7 @@ from fam_lib.reid.queries import load_queries
 from fam_lib.retrieval import ApKind, cmc, mean_ap
 
 METRICS = ("as_drop", "ap_drop", "ap_increase")
+UNDEFINED = {"as_drop": "as_undefined", "ap_drop": "ap_undefined"}  # columns; AP increase needs no denominator
 
 # Table 2 of the paper, in percent, in the order of METRICS.
 PAPER_TABLE2 = {
@@ -112,12 +113,10 @@ def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.
     rows = []
     for method, part in _methods(results, EQ14):
         figures = published.get(method, (None, None, None))
-        scores = _score_columns(part)
-        scores.pop("ap_increase_undefined")  # those of AP itself: queries without a match
         rows.append(
             {
                 **_names(dataset, method, part),
-                **scores,
+                **_score_columns(part),
                 "retained_area": 100 * part.area.mean(),
                 **{f"paper_{metric}": value for metric, value in zip(METRICS, figures, strict=True)},
             }
@@ -238,7 +237,15 @@ def localisation_table(dataset: str, saliency: Mapping[str, Tensor], regions: Ma
 
 
 def ablation_row(
-    dataset: str, choice: str, setting: str, default: bool, method: str, results: pd.DataFrame, ap: ApKind = "standard"
+    dataset: str,
+    choice: str,
+    setting: str,
+    method: str,
+    results: pd.DataFrame,
+    *,
+    default: bool = False,
+    ap: ApKind = "standard",
+    ratio_first: bool = True,
 ) -> dict[str, object]:
     """One row of the table of ablations: a method's scores under another choice.
 
@@ -246,12 +253,18 @@ def ablation_row(
         dataset: name of the data set.
         choice: what is varied, for instance "feature".
         setting: what it is set to, for instance "before BN".
-        default: whether this is what Table 2 uses.
         method: of `results`.
         results: of the method under this choice, with one rule.
+        default: whether this is what Table 2 uses.
         ap: which average precision.
+        ratio_first: average the ratios of Eq. 15 and 16, as the paper does; False divides the averages, which
+            have no interval here.
     """
-    part = measured(results[results.method == method], ap)
+    part = results[results.method == method]
+    scores = _score_columns(measured(part, ap))
+    if not ratio_first:
+        for metric, stem in (("as_drop", "as_{}"), ("ap_drop", "ap_{}")):
+            scores |= {metric: 100 * ratio_of_means(*_columns(part, stem)), f"{metric}_lo": None, f"{metric}_hi": None}
     return {
         "dataset": dataset,
         "choice": choice,
@@ -259,17 +272,9 @@ def ablation_row(
         "default": default,
         "method": method,
         "n_queries": len(part),
-        **_score_columns(part),
+        **scores,
         "retained_area": 100 * part.area.mean(),
     }
-
-
-def with_ratio_of_means(row: dict[str, object], results: pd.DataFrame) -> dict[str, object]:
-    """A row of the ablation whose drops are ratios of means (Eq. 15 and 16 with the averages inside)."""
-    part = results[results.method == row["method"]]
-    ratios = {"as_drop": ratio_of_means(*_columns(part, "as_{}")), "ap_drop": ratio_of_means(*_columns(part, "ap_{}"))}
-    intervals = {f"{name}_{end}": None for name in ratios for end in ("lo", "hi")}
-    return {**row, **{name: 100 * value for name, value in ratios.items()}, **intervals}
 
 
 def _methods(results: pd.DataFrame, keep: str) -> list[tuple[str, pd.DataFrame]]:
@@ -286,12 +291,14 @@ def _kind(method: str) -> str:
     return METHODS[method].kind if method in METHODS else "grid"
 
 
-def _score_columns(part: pd.DataFrame) -> dict[str, float]:
-    """Means, intervals and undefined counts of Eq. 15-17."""
-    columns: dict[str, float] = {}
+def _score_columns(part: pd.DataFrame) -> dict[str, float | None]:
+    """Means and intervals of Eq. 15-17, and the undefined queries of the first two."""
+    columns: dict[str, float | None] = {}
     for metric in METRICS:
         summary = summarise(part[metric].to_numpy())
-        columns |= {**_interval(metric, summary), f"{metric}_undefined": summary.undefined}
+        columns |= _interval(metric, summary)
+        if metric in UNDEFINED:
+            columns[UNDEFINED[metric]] = summary.undefined
     return columns
 
 

@@ -1,0 +1,269 @@
+"""The passes through the network that methods share: each is made once for a batch, whoever asks for it.
+
+The costly part of an explanation is forwards, and what a method reads off their outputs is a cheap scalar. So
+one :class:`Passes` serves all methods of a call: the forward of the images, that of the baseline, one backward
+for each target, and above all the masked forwards, whose outputs are read for every target at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from fam_lib.budget import fill_in, most_energetic
+from fam_lib.capture import run_with_layer
+from fam_lib.folding import fold_batch_norm
+from fam_lib.masking import blend, min_max, upsample
+from fam_lib.targets import Target
+
+# Activations fed to the head at once by the methods that re-run only the head: 2**24 floats are 64 MiB.
+HEAD_ELEMENTS = 2**24
+
+Progress = Callable[[Iterable], Iterable]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Cosines differ by less than the spacing of half precision: scores are float32 or float64 always."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A scalar read off the network's outputs: Y = target(outputs, reference).
+
+    Attributes:
+        target: the target.
+        reference: one row per image of the batch.
+        classifier: maps features to the logits that a class target reads; None: the target reads the outputs.
+    """
+
+    target: Target
+    reference: Tensor
+    classifier: nn.Module | None = None
+
+    def __call__(self, outputs: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Y of outputs (n, D), where row i belongs to image rows[i] (None: in order) -> (n,)."""
+        reference = self.reference if rows is None else self.reference[rows]
+        return self.target(at_least_float32(classify(self.classifier, outputs)), reference)
+
+
+def classify(classifier: nn.Module | None, outputs: Tensor) -> Tensor:
+    """The logits of features (n, D), in the classifier's own precision; without a classifier the outputs."""
+    if classifier is None:
+        return outputs
+    return classifier(outputs.to(next(classifier.parameters(), outputs).dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedScores:
+    """What one reading made of the masked forwards.
+
+    Attributes:
+        scores: (N, C), S; the lowest of the image's scored ones where a budget left a channel out.
+        baseline: (N,), Y(B).
+        scored: (N, C) bool, channels whose S is exact.
+    """
+
+    scores: Tensor
+    baseline: Tensor
+    scored: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """One batch of images seen by one network, and every pass over it that some method has asked for.
+
+    Attributes:
+        model: the network, in eval mode, free of hooks.
+        layer: the module whose output is A.
+        branch: which tensor of that output, or None.
+        images: (N, 3, H, W), X.
+        activations: (N, C, h, w), A. A leaf with a graph to ``outputs`` where a method needs a gradient.
+        outputs: (N, D), f(X) or the logits.
+        readings: what the methods of this call read off the outputs.
+        make_baseline: images -> B, (N, 3, H, W).
+        batch_size: masked images in one forward.
+        precision: dtype of the masked forwards, None for that of the model.
+        budget: share of each image's live channels that are scored, in (0, 1].
+        progress: wraps an iterable and shows how far it has come, for instance ``tqdm``.
+    """
+
+    model: nn.Module
+    layer: nn.Module
+    branch: int | None
+    images: Tensor
+    activations: Tensor
+    outputs: Tensor
+    readings: tuple[Reading, ...]
+    make_baseline: Callable[[Tensor], Tensor]
+    batch_size: int
+    precision: torch.dtype | None
+    budget: float
+    progress: Progress | None
+    _gradients: dict[Reading, Tensor] = field(default_factory=dict, init=False)
+
+    def gradient(self, reading: Reading) -> Tensor:
+        """d Y / d A, (N, C, h, w).
+
+        Raises:
+            ValueError: the output does not depend on the layer, or the graph is cut in between.
+        """
+        if not self.outputs.requires_grad:
+            raise ValueError(
+                "the model's output has no gradient with respect to the layer: choose a layer on its path, or a "
+                "model that does not detach"
+            )
+        if reading not in self._gradients:
+            with torch.enable_grad():
+                total = reading(self.outputs).sum()
+            # The graph behind the layer is kept: other targets go back through the same head.
+            self._gradients[reading] = torch.autograd.grad(total, self.activations, retain_graph=True)[0]
+        return self._gradients[reading]
+
+    @cached_property
+    def masked(self) -> dict[Reading, MaskedScores]:
+        """S(A^k) = Y(E_k) - Y(B) with E_k = X M_k + B (1 - M_k), M_k = Norm(Up(A^k)), for each reading.
+
+        The masks of all images share their batches, and are made batch by batch: memory does not grow with C.
+        A dead channel (max = min) has mask 0, so E_k = B and S = 0 exactly; no forward is spent on it. Channels
+        of one image with the same mask, those that differ by a scale and an offset, share a forward.
+        """
+        activations = self.activations.detach()
+        n, c = activations.shape[:2]
+        live = activations.amax((2, 3)) > activations.amin((2, 3))
+        same = first_with_equal_mask(activations)
+        run = same[most_energetic(at_least_float32(activations), live, self.budget)].unique()
+        baseline, network = self._baseline(), fold_batch_norm(self.model, self.images)
+        of_baseline = self._read(self._forward(network, baseline))
+        scores = of_baseline.new_zeros(len(self.readings), n * c)
+        for part, outputs in self._masked_outputs(network, baseline, run):
+            rows = run[part] // c
+            scores[:, run[part]] = self._read(outputs, rows) - of_baseline[:, rows]
+        scored = torch.isin(same, run) | ~live
+        scores = fill_in(scores[:, same], scored, live)
+        return {
+            reading: MaskedScores(s, b, scored)
+            for reading, s, b in zip(self.readings, scores, of_baseline, strict=True)
+        }
+
+    def _baseline(self) -> Tensor:
+        baseline = self.make_baseline(self.images)
+        if baseline.shape != self.images.shape:
+            raise ValueError(
+                f"baseline must return {tuple(self.images.shape)} like the images, got {tuple(baseline.shape)}"
+            )
+        return baseline
+
+    def _masked_outputs(self, network: nn.Module, baseline: Tensor, run: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Outputs of the images masked by the channels run (n,), numbered through the batch, chunk by chunk.
+
+        The size of the chunks is halved for good whenever the device's memory runs out.
+        """
+        rows, maps = run // self.activations.shape[1], self.activations.detach().flatten(0, 1)
+        size = self.batch_size
+        for chunk in self._batches(len(run), size):
+            start = chunk.start
+            while start < min(chunk.stop, len(run)):
+                part = slice(start, min(start + size, chunk.stop))
+                row = rows[part]
+                try:
+                    masks = min_max(upsample(maps[run[part]], self.images.shape[-2:]))
+                    outputs = self._forward(network, blend(self.images[row], baseline[row], masks))
+                except torch.OutOfMemoryError:
+                    if size == 1:
+                        raise
+                    size = (size + 1) // 2
+                    continue
+                yield part, outputs
+                start = part.stop
+
+    @cached_property
+    def ablation_drops(self) -> dict[Reading, Tensor]:
+        """Y - Y_k, Y_k with channel k of A set to zero, (N, C) for each reading; only the head runs again."""
+        activations = self.activations
+        full = self._read(self.outputs.detach())
+        drops = full.new_zeros(len(self.readings), *activations.shape[:2])
+        size = max(1, HEAD_ELEMENTS // activations[0].numel())
+        for n, maps in enumerate(activations):
+            active = maps.flatten(1).any(1).nonzero().squeeze(1)  # zeroing an empty channel changes nothing
+            for part in self._batches(len(active), size):
+                channels = active[part]
+                ablated = maps.expand(len(channels), -1, -1, -1).clone()
+                ablated[torch.arange(len(channels)), channels] = 0
+                outputs = self._run_head(n, ablated)
+                drops[:, n, channels] = full[:, n, None] - self._read(outputs, torch.full_like(channels, n))
+        return dict(zip(self.readings, drops, strict=True))
+
+    @cached_property
+    def head(self) -> tuple[Tensor, Tensor]:
+        """What the head makes of a map of ones in one channel, (C, D), and of an empty map, (1, D)."""
+        activations = self.activations
+        channels = torch.arange(activations.shape[1], device=activations.device)
+        rows = []
+        for part in self._batches(len(channels), max(1, HEAD_ELEMENTS // activations[0].numel())):
+            impulses = activations.new_zeros(len(channels[part]), *activations.shape[1:])
+            impulses[torch.arange(len(impulses)), channels[part]] = 1
+            rows.append(self._run_head(0, impulses))
+        return torch.cat(rows), self._run_head(0, torch.zeros_like(activations[:1]))
+
+    def _read(self, outputs: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Every reading of outputs (n, D) -> (R, n)."""
+        return torch.stack([reading(outputs, rows) for reading in self.readings])
+
+    def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
+        """A forward without hooks, in the chosen precision."""
+        with self._autocast():
+            return network(images)
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(self.images.device.type, dtype=self.precision)
+
+    def _run_head(self, image: int, activations: Tensor) -> Tensor:
+        """The output for other activations (n, C, h, w) in place of those of one image -> (n, D).
+
+        The part below the layer sees the single image, the head sees n rows. Where a connection round the
+        layer cannot broadcast one row over n, the image is repeated instead.
+        """
+        single = self.images[image : image + 1]
+
+        def run(images: Tensor) -> Tensor:
+            replace = lambda _: activations.clone()  # noqa: E731  (an in-place layer must not reach them)
+            return run_with_layer(self.model, self.layer, images, replace, self.branch)[1]
+
+        try:
+            outputs = run(single)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            outputs = None
+        if outputs is None or len(outputs) != len(activations):
+            outputs = run(single.expand(len(activations), -1, -1, -1))
+        return outputs
+
+    def _batches(self, total: int, size: int) -> Iterator[slice]:
+        """Slices that cover range(total), shown as progress."""
+        starts = range(0, total, size)
+        for start in self.progress(starts) if self.progress else starts:
+            yield slice(start, start + size)
+
+
+def first_with_equal_mask(activations: Tensor) -> Tensor:
+    """For each channel the first of its image with the same mask, numbered through the batch -> (N, C) long.
+
+    Norm takes scale and offset away: channels that differ by them, among them all that fire in one place only,
+    have the same mask. Compared before upsampling, and bit by bit.
+    """
+    n, c = activations.shape[:2]
+    number = torch.arange(n * c, device=activations.device)
+    maps = min_max(at_least_float32(activations)).flatten(2).flatten(0, 1)
+    # The number of the image sets equal masks of different images apart.
+    group = torch.cat([(number // c)[:, None].to(maps), maps], 1).unique(dim=0, return_inverse=True)[1]
+    first = torch.full_like(number, n * c).scatter_reduce(0, group, number, "amin")
+    return first[group].view(n, c)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fam_lib.reid import evaluation
 from fam_lib.reid.data import GALLERY_FOLDER, QUERY_FOLDER, TRAIN_FOLDER, ReidData, load_market_layout
 from fam_lib.reid.model import ReidModel
+from fam_lib.store import atomic_path
 
 SIZE = (96, 48)
 TRAIN_IDS, QUERY_IDS, LONELY = (1, 2, 3, 4), (5, 6, 7, 8, 9, 10), 10
@@ -44,9 +50,9 @@ def write_blocks(root: Path, seed: int = 0) -> Path:
     return root
 
 
-def blocks(root: Path) -> ReidData:
+def blocks(root: Path, seed: int = 0) -> ReidData:
     """The set of :func:`write_blocks`, named as a set made by code."""
-    return replace(load_market_layout(write_blocks(root), "blocks"), synthetic=True)
+    return replace(load_market_layout(write_blocks(root, seed), "blocks"), synthetic=True)
 
 
 def tiny_model(seed: int = 0) -> ReidModel:
@@ -61,3 +67,20 @@ def tiny_model(seed: int = 0) -> ReidModel:
         model.neck.weight.uniform_(0.5, 2)
         model.classifier.weight.normal_(std=0.05)
     return model.eval()
+
+
+@contextmanager
+def killing(monkeypatch: pytest.MonkeyPatch, shard: int) -> Iterator[None]:
+    """Interrupt the evaluation while it writes this file, counted from 0."""
+    count = itertools.count()
+
+    @contextmanager
+    def killed(path: Path) -> Iterator[Path]:
+        with atomic_path(path) as temporary:
+            yield temporary
+            if next(count) == shard:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "atomic_path", killed)
+        yield

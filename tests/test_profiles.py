@@ -24,20 +24,33 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_committed_profiles() -> None:
-    assert profiles.names() == ["cuhk03-pair1", "paper", "quick"]
-    quick, pair, paper = (profiles.load(name) for name in ("quick", "cuhk03-pair1", "paper"))
+    known = {name: profiles.load(name) for name in profiles.names()}
+    assert {"quick", "retrained", "cuhk03-pair1", "paper", "paper-cuhk03"} <= set(known)
+    quick = known["quick"]
     assert quick.dataset == profiles.SYNTHETIC and not quick.numbers_only
-    assert quick.notebooks == paper.notebooks and len(quick.notebooks) == 5
-    assert pair.notebooks == ("01_setup", "03_reid_evaluation")
-    assert pair.numbers_only and paper.numbers_only, "real people"
+    assert quick.notebooks == known["paper"].notebooks and len(quick.notebooks) == 5
+    for profile in known.values():
+        assert profile.numbers_only or profile.dataset == profiles.SYNTHETIC, f"{profile.name}: real people"
 
 
-@pytest.mark.parametrize("name", ["cuhk03-pair1", "paper", "quick"])
+@pytest.mark.parametrize("name", profiles.names())
 def test_training_settings_are_those_of_the_training(name: str) -> None:
     training = profiles.load(name).training
     config = TrainConfig(**training)
     for field, value in training.items():
         assert type(getattr(config, field)) is (tuple if isinstance(value, list) else type(value)), field
+
+
+def test_the_paper_profile_is_the_bag_of_tricks() -> None:
+    config = TrainConfig(**profiles.load("paper").training)
+    expected = {
+        "backbone": "resnet50.tv_in1k", "last_stride": 1, "neck": True, "feature": "after_bn", "size": (256, 128),
+        "epochs": 120, "ids_per_batch": 16, "images_per_id": 4, "lr": 3.5e-4, "warmup_epochs": 10,
+        "warmup_factor": 0.01, "schedule": "step", "milestones": (40, 70), "decay": 0.1, "weight_decay": 5e-4,
+        "label_smoothing": 0.1, "triplet_margin": 0.3, "center_weight": 5e-4, "center_lr": 0.5, "flip": 0.5, "pad": 10,
+        "erasing": 0.5, "erasing_value": (0.485, 0.456, 0.406),
+    }  # fmt: skip
+    assert {name: getattr(config, name) for name in expected} == expected
 
 
 def test_every_entry_is_read(params: Path) -> None:

@@ -25,8 +25,8 @@ from fam_lib import paths
 from fam_lib.capture import evaluating, run_with_layer
 from fam_lib.explain import explain
 from fam_lib.passes import first_with_equal_mask
-from fam_lib.randomize import state_digest
 from fam_lib.store import key, write_json
+from fam_lib.weights import state_digest
 
 CODE_VERSION = 3
 REPEATS = 3
@@ -175,7 +175,7 @@ def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cach
         Columns method, library, seconds (median), seconds_min, seconds_max, masked_forwards (ours: distinct masks
         of live channels), device, paper_seconds.
     """
-    layer = layer or model.layer
+    layer, image = layer or model.layer, image.to(next(model.parameters()).device)
     name = key(
         "table1", CODE_VERSION, state_digest(model), getattr(model, "feature", ""), list(image.shape),
         [name for name, module in model.named_modules() if module is layer], machine(image.device),

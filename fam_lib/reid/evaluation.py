@@ -115,7 +115,11 @@ def _load(path: Path) -> Tensor:
     try:
         return torch.load(path, weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} in the cache is damaged ({error}): delete it and run again") from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"{path} in the cache is damaged: delete it and run again")
 
 
 def saliencies(maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
@@ -206,11 +210,11 @@ def score_queries(
 
 def _read_results(path: Path, n_rows: int) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype={"keep": str, "query": str, "flat": bool}, float_precision="round_trip")
-        if len(frame) != n_rows:
-            raise ValueError(f"{len(frame)} rows instead of {n_rows}")
+        frame = pd.read_csv(path, dtype={"keep": str, "query": str, "flat": bool})
     except ValueError as error:
-        raise ValueError(f"{path} in the cache is damaged ({error}): delete it and run again") from error
+        raise _damaged(path) from error
+    if len(frame) != n_rows:
+        raise _damaged(path)
     return frame
 
 

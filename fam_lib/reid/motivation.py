@@ -98,11 +98,11 @@ def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) 
     device, size = next(model.parameters()).device, queries.images.shape[-2:]
     x, classifier = queries.images[index : index + 1].to(device), model.as_classifier()
     with torch.inference_mode(), evaluating(classifier):
-        confidence, classes = classifier(x).softmax(1)[0].topk(3)
-    best = queries.best[index, :3]
-    three = x.expand(3, -1, -1, -1)
-    score_cam = Explainer(classifier, "score-cam", model.layer)(three, classes.clone()).saliency
-    ram = Explainer(model, "ram", model.layer)(three, queries.gallery[best]).saliency
+        confidence, classes = classifier(x).softmax(1)[0].topk(REFERENCES)
+    best = queries.best[index, :REFERENCES]
+    repeated = x.expand(REFERENCES, -1, -1, -1)
+    score_cam = Explainer(classifier, "score-cam", model.layer)(repeated, classes.clone()).saliency
+    ram = Explainer(model, "ram", model.layer)(repeated, queries.gallery[best]).saliency
     identities = data.train.ids.unique()[classes.cpu()]
     shown = [int((data.train.ids == identity).nonzero()[0]) for identity in identities]
     labels = [f"identity {i}, {c:.0%}" for i, c in zip(identities.tolist(), confidence.tolist(), strict=True)]

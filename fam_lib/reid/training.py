@@ -1,7 +1,7 @@
 """Training of the Re-ID network: the bag of tricks, reproducible, resumable, found again in the cache.
 
-Run as ``python -m fam_lib.reid.training --profile NAME`` to train outside a notebook, on several GPUs if there
-are some; the notebooks then find the network in the cache.
+``python -m fam_lib.reid --profile NAME`` trains outside a notebook, on several GPUs if there are some; the notebooks
+then find the network in the cache.
 """
 
 from __future__ import annotations
@@ -304,7 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's text."""
     from fam_lib.reid.prepare import accelerator, load_data, settings  # which in turn need `train`
 
-    parser = argparse.ArgumentParser(prog="python -m fam_lib.reid.training", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m fam_lib.reid", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--profile", required=True)
     parser.add_argument("--data-root", default="", help="folder of the data sets; empty: data/")
     parser.add_argument("--accelerator", default=accelerator(), choices=("cpu", "cuda"))
@@ -314,7 +314,3 @@ def main(arguments: list[str] | None = None) -> None:
     fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
     fabric.launch()
     train(load_data(options.profile, options.data_root), config, fabric=fabric)
-
-
-if __name__ == "__main__":
-    main()

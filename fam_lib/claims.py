@@ -66,8 +66,9 @@ SIMILAR_RETRIEVAL = max(paper["score-fam"][METRICS.index("ap_drop")] for paper i
 EMPTY_MAPS = 5  # percent of the maps that may be empty if a method is to count as applicable
 
 _LABEL = {name: name.replace("as_", "AS ").replace("ap_", "AP ") for name in METRICS}
+_FIGURE6 = {"method": "grad-fam", "map": "last"}  # what the paper's Figure 6 shows, as we read it
 # Tables that are not about the Re-ID data set, and the column that says what they are about.
-_ABOUT = {"table_byol": "dataset", "table1_time": "device"}
+_ABOUT = {"table_byol": "dataset", "table_byol_changes": "dataset", "table1_time": "device"}
 
 
 class Interval(NamedTuple):
@@ -585,33 +586,33 @@ def _after_cascade(tables: Tables, method: str) -> tuple[str, Interval]:
 
 def localises(tables: Tables) -> tuple[str, str]:
     """From the first checkpoint to the last, the energy on the foreground rises and the maps' area falls."""
-    _, first, *_, last = _checkpoints(tables)
-    energy, area = (_change(first, last, column) for column in ("energy", "area"))
+    first, last = _stages(tables)
+    energy, area = (_change(tables, measure, first, last) for measure in ("energy", "area"))
     return _judged([energy, Difference(area.text, -area.lead)])
 
 
 def notices_foreground(tables: Tables) -> tuple[str, str]:
     """At the first checkpoint more energy lies on the foreground than before training."""
-    untrained, first, *_ = _checkpoints(tables)
-    return _judged([_change(untrained, first, "energy")])
+    first, _ = _stages(tables)
+    return _judged([_change(tables, "energy", 0.0, first)])
 
 
-def _checkpoints(tables: Tables) -> list[pd.Series]:
-    """Grad-FAM's rows: the untrained network, then the checkpoints in order."""
-    columns = ("n", *_ends("energy"), *_ends("area"))
-    frame = tables.rows("table_byol", ("share", *columns), method="grad-fam").sort_values("share")
-    if frame["share"].duplicated().any():
-        raise NotTestedError("table_byol has several rows for a checkpoint of grad-fam")
-    if len(frame) < 3 or frame["share"].iloc[0] != 0:
-        raise NotTestedError("table_byol needs the untrained network (share 0) and two checkpoints of grad-fam")
-    return [row for _, row in frame.iterrows()]
+def _stages(tables: Tables) -> tuple[float, float]:
+    """The first and the last checkpoint of the training, as shares of the schedule."""
+    ends = tables.rows("table_byol_changes", ("to_share",), **_FIGURE6)["to_share"]
+    if ends.nunique() < 2:
+        raise NotTestedError("table_byol_changes needs two checkpoints of grad-fam at the last map")
+    return ends.min(), ends.max()
 
 
-def _change(before: pd.Series, after: pd.Series, column: str) -> Difference:
-    old, new = (_interval(row, _ends(column), "table_byol: grad-fam") for row in (before, after))
-    change = new.minus(old)
-    at = f"{before['share']:.0%} of training {old.text()}, at {after['share']:.0%} {new.text()}"
-    return Difference(f"{column} at {at}; change {change.text('+z.1f')}, n={after['n']}", change)
+def _change(tables: Tables, measure: str, start: float, end: float) -> Difference:
+    """The paired change of Grad-FAM's last map between two checkpoints, beside the level at both."""
+    where = _FIGURE6 | {"measure": measure, "from_share": start, "to_share": end}
+    change = tables.interval("table_byol_changes", ("change", "lo", "hi"), **where)
+    n = tables.row("table_byol_changes", ("n",), **where)["n"]
+    old, new = (tables.interval("table_byol", measure, share=share, **_FIGURE6) for share in (start, end))
+    at = f"{start:.0%} of training {old.text()}, at {end:.0%} {new.text()}"
+    return Difference(f"{measure} at {at}; paired {change.text('+z.1f')}, n={n}", change)
 
 
 def needs_no_classifier(tables: Tables) -> tuple[str, str]:
@@ -823,14 +824,14 @@ CLAIMS = (
         "byol-foreground",
         "Early in BYOL's training, objects in the foreground already get much attention.",
         "Sec. 4.4, Fig. 6",
-        "energy of Grad-FAM on the foreground, first checkpoint against the untrained network",
+        "paired change of Grad-FAM's energy on the foreground, last map, untrained network to first checkpoint",
         notices_foreground,
     ),
     Claim(
         "byol-localises",
         "As BYOL goes on, attention leaves the background and gathers in a small region.",
         "Sec. 4.4, Fig. 6",
-        "energy of Grad-FAM on the foreground (rises) and area of the map (falls), first checkpoint to last",
+        "paired changes of Grad-FAM's last map, first checkpoint to last: energy on the foreground rises, area falls",
         localises,
     ),
     Claim(

@@ -340,7 +340,10 @@ def regions(root: Path | str, paths: Sequence[Path | str], ids: Sequence[int]) -
 
     Raises:
         FileNotFoundError: not a synthetic set.
+        ValueError: an id is none of the set's people, such as that of the distractors.
     """
     labels, table = load_masks(paths), identity_table(root)
+    if strangers := sorted({int(i) for i in ids} - table.keys()):
+        raise ValueError(f"ids {strangers} are not in {Path(root) / _IDENTITIES}: distractors have no look-alikes")
     distinctive = [part_mask(one, table[int(i)].distinctive) for one, i in zip(labels, ids, strict=True)]
     return {"person": labels > 0, "distinguishing parts": torch.stack(distinctive)}

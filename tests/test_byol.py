@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from fam_lib import byol, explain
 from fam_lib.byol import BYOL, BYOLConfig, byol_loss, rate_at, tau_at, train_byol, training
 from fam_lib.byol.views import Views
+from fam_lib.localisation import map_area
 
 TINY = BYOLConfig(
     backbone="test_resnet",
@@ -239,6 +241,30 @@ def test_workers_change_nothing(trained, tmp_path: Path) -> None:
     assert same_weights(alone[-1].backbone, helped[-1].backbone)
 
 
+def test_milestones_are_judged_and_said(tmp_path: Path) -> None:
+    lines, asked = [], []
+
+    def judge(backbone: nn.Module) -> float:
+        asked.append(copy.deepcopy(backbone.state_dict()))
+        return 0.25
+
+    checkpoints = train_byol(IMAGES, TINY, tmp_path, progress=lines.append, judge=judge)
+    assert [i for i, line in enumerate(lines, start=1) if line.endswith("k-NN accuracy 25.0%")] == [2, 4, 5]
+    for checkpoint, state in zip(checkpoints[1:], asked, strict=True):
+        assert torch.equal(checkpoint.backbone.state_dict()["conv1.0.weight"], state["conv1.0.weight"])
+
+
+def test_the_published_recipes_and_what_lies_between() -> None:
+    paper = byol.PAPER
+    assert (paper.backbone, paper.epochs, paper.batch_size, paper.optimiser) == ("hrnet_w30", 200, 4096, "lars")
+    assert paper.learning_rate == pytest.approx((0.45 + 0.3) / 2)  # DeepMind's for 100 and for 300 epochs
+    assert byol.peak_rate(paper) == pytest.approx(6.0)
+    steps = 1_281_167 // 4096
+    assert rate_at(10 * steps, steps, paper) == pytest.approx(6.0)
+    assert rate_at(105 * steps, steps, paper) == pytest.approx(3.0, rel=1e-3)  # half-way down the cosine
+    assert tau_at(100 * steps, steps, paper) == pytest.approx(0.995, abs=1e-5)
+
+
 def test_the_target_moves_after_the_step_by_the_scheduled_tau(tmp_path: Path) -> None:
     config = replace(TINY, epochs=2, warmup_epochs=0, tau=0.8)
     train_byol(IMAGES[:4], config, tmp_path, stop_after=1)
@@ -314,33 +340,95 @@ def test_features_are_those_of_single_normalised_images(trained) -> None:
     torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
 
 
+HALF = torch.zeros(2, 4, 4, dtype=torch.bool)
+HALF[:, :2] = True  # the upper half
+
+
+def toy_maps() -> tuple[list[byol.Checkpoint], dict[str, dict[str, list[Tensor]]], list[Tensor]]:
+    """Three checkpoints and two pictures: a map in the upper left corner, one in the lower half, one that is flat."""
+    corner, below = torch.zeros(2, 4, 4), 1 - HALF.float()
+    corner[:, 0, :2] = 1
+    checkpoints = [byol.Checkpoint(epoch, nn.Identity(), -1.0 * epoch, 1.0, ()) for epoch in (0, 2, 5)]
+    maps = {"last": {"a": [below, corner, corner], "b": [corner, below, 0 * corner]}}
+    correct = [torch.tensor([False, False]), torch.tensor([True, False]), torch.tensor([True, True])]
+    return checkpoints, maps, correct
+
+
 def test_the_table_of_checkpoints_by_hand() -> None:
-    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
-    masks[:, :2] = True  # the upper half
-    above, even = torch.zeros(2, 4, 4), torch.ones(2, 4, 4)
-    above[:, 0, :2] = 1
-    checkpoints = [byol.Checkpoint(epoch, nn.Identity(), -1.0 * epoch, 1.0, ()) for epoch in (0, 5)]
-    correct = [torch.tensor([True, False]), torch.tensor([True, True])]
-    table = byol.checkpoint_table(checkpoints, {"a": [above, even], "b": [even, 0 * even]}, masks, correct, n_boot=50)
-    assert table[["epoch", "share", "method"]].values.tolist() == [[0, 0, "a"], [0, 0, "b"], [5, 1, "a"], [5, 1, "b"]]
-    assert table.energy.tolist()[:3] == [100, 50, 50] and math.isnan(table.energy[3])
-    assert table.pointing.tolist()[:3] == [100, 50, 50]
-    assert table.area.tolist() == [12.5, 100, 100, 0]
-    assert table.knn.tolist() == [50, 50, 100, 100]
-    assert table.undefined.tolist() == [0, 0, 0, 2]
-    assert (table.n == 2).all() and table.loss.tolist() == [0, 0, -5, -5]
+    checkpoints, maps, correct = toy_maps()
+    table = byol.checkpoint_table(checkpoints, maps, {"last": "layer4"}, HALF, correct, n_boot=50)
+    expected = [[epoch, share, method] for epoch, share in ((0, 0), (2, 0.4), (5, 1)) for method in "ab"]
+    assert table[["epoch", "share", "method"]].values.tolist() == expected
+    assert set(table["map"]) == {"last"} and set(table.layer) == {"layer4"} and set(table.foreground) == {50}
+    assert table.energy.tolist()[:5] == [0, 100, 100, 0, 100] and math.isnan(table.energy[5])
+    assert table.pointing.tolist()[:5] == [0, 100, 100, 0, 100] and math.isnan(table.pointing[5])
+    assert table.area.tolist() == [50, 12.5, 12.5, 50, 12.5, 0]
+    assert table.entropy[0] == pytest.approx(75)  # log 8 of log 16
+    assert table.entropy[2] == pytest.approx(25)  # log 2 of log 16
+    assert table.knn.tolist() == [0, 0, 50, 50, 100, 100]
+    assert table.undefined.tolist() == [0, 0, 0, 0, 0, 2]
+    assert (table.n == 2).all() and table.loss.tolist() == [0, 0, -2, -2, -5, -5]
+    assert (table.energy_lo[:5] == table.energy[:5]).all()  # both pictures agree: no spread
 
 
-def test_maps_of_checkpoints_are_those_of_explain() -> None:
+def test_changes_are_paired_and_between_the_right_checkpoints() -> None:
+    checkpoints, maps, correct = toy_maps()
+    table = byol.changes_table(checkpoints, maps, {"last": "layer4"}, HALF, correct, n_boot=50)
+
+    def found(method: str, measure: str) -> pd.DataFrame:
+        return table[(table.method == method) & (table.measure == measure)]
+
+    pairs = [[0, 0.4], [0, 1], [0.4, 1]]
+    assert found("a", "energy")[["from_share", "to_share"]].values.tolist() == pairs
+    assert found("a", "energy").change.tolist() == [100, 100, 0]
+    assert found("a", "area").change.tolist() == [-37.5, -37.5, 0]
+    assert found("b", "area").change.tolist() == [37.5, -12.5, -50]
+    assert found("b", "energy").n.tolist() == [2, 0, 0]  # at the end its maps are flat
+    assert found("b", "energy").change.isna().tolist() == [False, True, True]
+    knn = table[table.measure == "knn"]
+    assert set(knn["map"]) == set(knn.method) == {""} and knn.change.tolist() == [50, 100, 50]
+
+
+def test_a_paired_interval_leaves_out_what_pictures_have_in_common() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = HALF[:1].expand(40, -1, -1)
+    share = torch.rand(40, generator=generator)[:, None, None] * 0.5
+
+    def cams(more: float) -> Tensor:  # energy above is share + more, in another amount for each picture
+        above = (share + more).expand(-1, 4, 4) * masks + (1 - share - more) * ~masks
+        corner = torch.zeros(40, 4, 4)
+        corner[:, 0, 0], corner[:, 3, 3] = 1, -1  # fixes the ends, so that min-max changes nothing
+        return above.where(corner == 0, corner.relu())
+
+    checkpoints = [byol.Checkpoint(epoch, nn.Identity(), 0.0, 1.0, ()) for epoch in (0, 1)]
+    found = checkpoints, {"last": {"a": [cams(0.0), cams(0.2)]}}, {"last": ""}, masks, [torch.ones(40)] * 2
+    change = byol.changes_table(*found).query("measure == 'energy'").iloc[0]
+    levels = byol.checkpoint_table(*found)
+    assert 0 < change.lo < change.change < change.hi
+    assert change.hi - change.lo < 0.2 * min(levels.energy_hi - levels.energy_lo)
+
+
+def test_maps_of_checkpoints_are_those_of_explain_in_any_chunks_and_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(TINY, view_size=(64, 32))
     backbone = byol.make_backbone(config).eval()
     checkpoint = byol.Checkpoint(1, backbone, 0.0, 1.0, ())
-    images = torch.randint(0, 256, (2, 3, 64, 32), dtype=torch.uint8)
-    maps = byol.explain_checkpoints([checkpoint, checkpoint], images, config, ["grad-fam", "uniform"])
+    images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
+    asked = [checkpoint, checkpoint], images, config, ["grad-fam", "uniform"], "layer2"
+    maps = byol.explain_checkpoints(*asked, chunk=2, cache=tmp_path)
     assert list(maps) == ["grad-fam", "uniform"] and [len(found) for found in maps.values()] == [2, 2]
-    torch.testing.assert_close(
-        maps["uniform"][1], explain(backbone, byol.normalise(images, config), "uniform").saliency
-    )
+    for method, found in maps.items():
+        expected = explain(backbone, byol.normalise(images, config), method, "layer2")
+        torch.testing.assert_close(found[1], expected.cam)
+        values = byol.measure(found[1], torch.ones(3, 64, 32, dtype=torch.bool))
+        torch.testing.assert_close(values["area"], 100 * map_area(expected.saliency))
+    assert len(list(tmp_path.iterdir())) == 2  # equal checkpoints share the files of the two chunks
+    monkeypatch.setattr("fam_lib.byol.analysis.explain_all", None)  # any explaining would fail now
+    again = byol.explain_checkpoints(*asked, chunk=2, cache=tmp_path)
+    assert torch.equal(again["grad-fam"][1], maps["grad-fam"][1])
+    with pytest.raises(TypeError):
+        byol.explain_checkpoints(*asked[:-1], "layer1", chunk=2, cache=tmp_path)
 
 
 # ---- pictures -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, product
 from math import hypot, isclose, nan
 from pathlib import Path
 
@@ -207,16 +207,23 @@ def sanity(last: float = 0.1, uniform: float = 0.1, half: float = 0.1) -> Frames
 def byol(
     energy: tuple[float, ...] = (20.0, 30.0, 35.0, 50.0), area: float = 10.0, half: float = 2.0, undefined: int = 0
 ) -> Frames:
-    """Energy at 0, 40, 70 and 100 % of the training; area of the map at its end, 30 before."""
-    return {
-        "table_byol": pd.DataFrame(
-            {"dataset": "photos", "share": share, "method": method, "n": 48, "undefined": undefined}
-            | triple("energy", value, half)
-            | triple("area", area if share == 1 else 30.0, half)
-            for method in ("grad-fam", "score-fam", "uniform")
-            for share, value in zip((1.0, 0.0, 0.4, 0.7), (energy[3], *energy[:3]), strict=True)
-        )
-    }
+    """Energy at 0, 40, 70 and 100 % of the training; area of the map at its end, 30 before. At the earlier map, and
+    in other methods, nothing changes. Means have intervals of +-8, paired changes of +-half."""
+    shares = (0.0, 0.4, 0.7, 1.0)
+    levels = {"energy": dict(zip(shares, energy, strict=True)), "area": dict.fromkeys(shares, 30.0) | {1.0: area}}
+    rows, changes = [], []
+    for method, which in (("grad-fam", "last"), ("grad-fam", "earlier"), ("score-fam", "last"), ("uniform", "last")):
+        moves = (method, which) == ("grad-fam", "last")
+        at = {name: level if moves else dict.fromkeys(shares, 33.0) for name, level in levels.items()}
+        head = {"dataset": "photos", "map": which, "method": method, "n": 48}
+        for share in reversed(shares):
+            values = triple("energy", at["energy"][share], 8) | triple("area", at["area"][share], 8)
+            rows.append(head | {"share": share, "undefined": undefined} | values)
+        for name, (start, end) in product(levels, ((0.4, 1.0), (0.0, 0.4), (0.4, 0.7), (0.7, 1.0), (0.0, 1.0))):
+            change = at[name][end] - at[name][start]
+            ends = {"measure": name, "from_share": start, "to_share": end}
+            changes.append(head | ends | {"change": change, "lo": change - half, "hi": change + half})
+    return {"table_byol": pd.DataFrame(rows), "table_byol_changes": pd.DataFrame(changes)}
 
 
 def judged(name: str, tables: Frames, dataset: str = "toy") -> pd.Series:
@@ -466,7 +473,7 @@ def test_of_many_differences_the_evidence_gives_the_count_and_the_one_that_decid
         (
             "byol-foreground",
             byol(),
-            "energy at 0% of training 20.0 [18.0, 22.0], at 40% 30.0 [28.0, 32.0]; change +10.0 [+7.2, +12.8], n=48",
+            "energy at 0% of training 20.0 [12.0, 28.0], at 40% 30.0 [22.0, 38.0]; paired +10.0 [+8.0, +12.0], n=48",
         ),
         ("control-sanity", sanity(), "uniform after stem: Spearman 0.10 [0.00, 0.20], n=24"),
         ("pair-dependence", maps(), "correlation 0.30 [0.20, 0.40], n=40"),
@@ -567,13 +574,25 @@ def without(tables: Frames, name: str, change: Callable[[pd.DataFrame], pd.DataF
         ),
         (
             "byol-localises",
-            without(byol(), "table_byol", lambda t: pd.concat([t, t])),
-            "table_byol has several rows for a checkpoint of grad-fam",
+            without(byol(), "table_byol_changes", lambda t: pd.concat([t, t])),
+            "table_byol_changes has several rows with method grad-fam, map last, measure energy, from_share 0.4, "
+            "to_share 1.0",
         ),
         (
             "byol-localises",
+            without(byol(), "table_byol_changes", lambda t: t[t["to_share"] == 1]),
+            "table_byol_changes needs two checkpoints of grad-fam at the last map",
+        ),
+        (
+            "byol-foreground",
+            without(byol(), "table_byol_changes", lambda t: t[t["from_share"] > 0]),
+            "table_byol_changes has no row with method grad-fam, map last, measure energy, from_share 0.0, "
+            "to_share 0.7",
+        ),
+        (
+            "byol-foreground",
             without(byol(), "table_byol", lambda t: t[t["share"] > 0]),
-            "table_byol needs the untrained network (share 0) and two checkpoints of grad-fam",
+            "table_byol has no row with share 0.0, method grad-fam, map last",
         ),
         (
             "no-classifier",
@@ -618,7 +637,14 @@ def test_tables_are_read_as_they_were_written(tmp_path: Path) -> None:
     frame = tables["table_paired"]
     frame[frame["keep"] != "eq14"].to_csv(tmp_path / "table_paired.csv", index=False)
     read = read_tables(tmp_path)
-    assert sorted(read) == ["table2_reid", "table_ablation", "table_byol", "table_paired", "table_sanity"]
+    assert sorted(read) == [
+        "table2_reid",
+        "table_ablation",
+        "table_byol",
+        "table_byol_changes",
+        "table_paired",
+        "table_sanity",
+    ]
     assert set(read["table_paired"]["keep"]) == set(ALL)
     frame.to_csv(tmp_path / "table_paired.csv", index=False)
     pd.testing.assert_frame_equal(ledger(read_tables(tmp_path), "toy"), ledger(tables, "toy"))

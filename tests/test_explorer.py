@@ -449,7 +449,7 @@ def test_panel_shows_the_view() -> None:
     assert message(panel) == view.text
     find(panel, "image").value = "bob"
     find(panel, "target").value = "projection on itself"
-    find(panel, "B_Low, B_High").value = (0.1, 0.8)
+    find(panel, "boundaries").value = (0.1, 0.8)
     find(panel, "delta").value = 0.5
     zones = {"low": 0.1, "high": 0.8, "delta": 0.5}
     assert png(panel) == [canvas.png(static_explorer(model, images, "bob", "grad-fam", **zones, note="toy data"))]
@@ -460,7 +460,7 @@ def test_target_and_weighting_choose_the_method() -> None:
     panel = explorer(seeded(GapNet()), three_images())
     assert (find(panel, "target").value, find(panel, "weighting").value) == ("cosine to itself", "score-fam")
     find(panel, "target").value = "projection on another image"
-    assert ("gradient mean: grad-ram", "grad-ram") in find(panel, "weighting").options
+    assert ("grad-ram: gradient mean", "grad-ram") in find(panel, "weighting").options
     offered = {name for _, name in find(panel, "weighting").options}
     assert {"ram", "grad-ram", "score-ram"} <= offered and not {"cg-ram", "grad-fam", "uniform"} & offered
     find(panel, "weighting").value = "layer-ram"
@@ -479,7 +479,7 @@ def test_second_method_stands_beside_the_first() -> None:
 def test_sliders_cost_one_forward_each() -> None:
     panel = explorer(Counting(), three_images(), ["score-fam"])
     seen = Counting.seen
-    find(panel, "B_Low, B_High").value = (0.2, 0.5)
+    find(panel, "boundaries").value = (0.2, 0.5)
     find(panel, "delta").value = 0.4
     assert Counting.seen == seen + 2
     find(panel, "image").value = "cy"

@@ -14,6 +14,7 @@ from fam_lib.faithfulness import (
     ap_drop,
     ap_increase,
     as_drop,
+    bootstrap_means,
     compare,
     curve_area,
     measure,
@@ -336,6 +337,23 @@ def test_many_queries_are_resampled_in_chunks(monkeypatch):
     assert len(means) == 501  # chunks of 2, the last of 1
     half_width = 1.96 * values.std().item() / 10
     assert summary.hi - summary.lo == pytest.approx(2 * half_width, rel=0.2)
+
+
+def test_methods_are_resampled_together(monkeypatch):
+    monkeypatch.setattr(faithfulness, "BOOTSTRAP_ENTRIES", 250)
+    values = np.random.default_rng(0).random((100, 3))
+    means = bootstrap_means(values, 501, seed=7)
+    assert means.shape == (501, 3)
+    for column, own in zip(means.T, values.T, strict=True):
+        assert (column == bootstrap_means(own, 501, seed=7)).all()
+    # A mean of sums is a sum of means only where the draws are the same.
+    np.testing.assert_allclose(means.sum(1), bootstrap_means(values.sum(1), 501, seed=7))
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (0, 3), (1, 3)])
+def test_resamples_of_too_few_say_nothing(shape):
+    means = bootstrap_means(np.ones(shape), 10)
+    assert means.shape == (10, *shape[1:]) and np.isnan(means).all()
 
 
 def test_paired_difference_removes_what_queries_share():

@@ -122,6 +122,34 @@ def test_classifier_shares_everything() -> None:
     assert (classifier.mean, classifier.std) == (model.mean, model.std)
 
 
+@pytest.mark.parametrize("neck", [True, False])
+@pytest.mark.parametrize("feature", ["after_bn", "before_bn"])
+def test_head_takes_either_feature_to_the_logits(feature: str, neck: bool) -> None:
+    model = tiny(feature=feature, neck=neck).eval()
+    images = torch.rand(2, 3, *SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(model.head(model(images)), model.as_classifier()(images))
+        torch.testing.assert_close(model.head(model(images)), model.heads(images)[1])
+
+
+def test_returning_the_other_feature_shares_the_network() -> None:
+    model = tiny().eval()
+    with torch.no_grad():
+        model.neck.weight.uniform_(0.5, 2)
+    other, images = model.returning("before_bn"), torch.rand(2, 3, *SIZE)
+    assert (model.feature, other.feature) == ("after_bn", "before_bn")
+    assert [id(p) for p in other.parameters()] == [id(p) for p in model.parameters()]
+    assert [id(b) for b in other.buffers()] == [id(b) for b in model.buffers()]
+    assert other.layer is model.layer and not other.training
+    with torch.no_grad():
+        pooled = model.backbone(images).mean((2, 3))
+        assert torch.equal(other(images), pooled) and torch.equal(model(images), model.neck(pooled))
+        assert torch.equal(other.head(other(images)), model.as_classifier()(images))
+        assert torch.equal(other.returning("after_bn")(images), model(images))
+    with pytest.raises(ValueError, match="feature must be one of 'after_bn', 'before_bn', got 'l2'"):
+        model.returning("l2")
+
+
 def test_colour_statistics_are_the_backbones() -> None:
     assert tiny().mean == (0.485, 0.456, 0.406)
     lite = ReidModel("tf_efficientnet_lite0", 2, init="random")

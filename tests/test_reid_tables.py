@@ -162,8 +162,8 @@ def values_of(results: pd.DataFrame, metric: str) -> torch.Tensor:
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_queries_establish_nothing(n: int) -> None:
     results = made_up()
-    low, high = results.as_b.where(results["query"] < f"{n:04d}", 2.0), results.as_x
-    paired = tables.paired_table("toy", results.assign(as_b=low.where(low > 1, high - 0.5)), [EQ14])
+    defined = results["query"] < f"{n:04d}"
+    paired = tables.paired_table("toy", results.assign(as_b=(results.as_x - 0.5).where(defined, 2.0)), [EQ14])
     rows = paired[paired.metric == "as_drop"]
     assert (rows.n == n).all() and rows[["lo", "hi"]].isna().all(axis=None)
     assert not tables.lead(paired, "score-fam", EQ14, "as_drop", ["uniform"]).established.any()

@@ -248,6 +248,28 @@ def test_a_real_data_set_has_no_table_of_identities(tmp_path: Path) -> None:
         synthetic.identity_table(tmp_path)
 
 
+def test_regions_are_the_person_and_what_tells_it_from_its_look_alikes(dataset: Path) -> None:
+    queries = load_market_layout(dataset).query
+    regions = synthetic.regions(dataset, queries.paths, queries.ids.tolist())
+    assert list(regions) == ["person", "distinguishing parts"]
+    table = synthetic.identity_table(dataset)
+    for path, number, person, parts in zip(queries.paths, queries.ids.tolist(), *regions.values(), strict=True):
+        labels = np.array(Image.open(dataset / "masks/query" / path.name))
+        assert np.array_equal(person.numpy(), labels > 0)
+        assert np.array_equal(parts.numpy(), np.isin(labels, [LABEL[part] for part in table[number].distinctive]))
+    assert regions["person"].dtype == regions["distinguishing parts"].dtype == torch.bool
+    person, parts = regions.values()
+    assert torch.equal(parts & person, parts) and 0 < parts.sum() < person.sum()
+
+
+def test_regions_of_a_stranger_or_of_a_real_set_are_refused(dataset: Path, tmp_path: Path) -> None:
+    queries = load_market_layout(dataset).query
+    with pytest.raises(ValueError, match=r"ids \[0, 99\] are not in .*identities\.json.*distractors"):
+        synthetic.regions(dataset, queries.paths[:3], [99, 0, int(queries.ids[0])])
+    with pytest.raises(FileNotFoundError, match="only synthetic data sets have one"):
+        synthetic.regions(tmp_path, queries.paths[:1], [1])
+
+
 # --- Who differs from whom -----------------------------------------------------------------------
 
 

@@ -9,36 +9,63 @@ What is explained afterwards is the **online backbone** in eval mode, without th
 is kept, it has no classifier, and FAM needs none.
 """
 
-from fam_lib.byol.analysis import checkpoint_table, explain_checkpoints, extract, knn_correct
-from fam_lib.byol.config import PAPER, QUICK, BYOLConfig
+from fam_lib.byol.analysis import (
+    changes_table,
+    checkpoint_table,
+    explain_checkpoints,
+    extract,
+    knn_correct,
+    measure,
+)
+from fam_lib.byol.config import PAPER, QUICK, STREET, STREET_HRNET, BYOLConfig
+from fam_lib.byol.experiments import EXPERIMENTS, Experiment, Quiz, imagenet, open_experiment, synthetic
 from fam_lib.byol.footage import Footage, watch
 from fam_lib.byol.network import BYOL, byol_loss, make_backbone, make_optimiser, peak_rate, rate_at, tau_at
+from fam_lib.byol.pictures import PictureFolder, StreetPhotos, box_masks, open_classes, read_street_photos
+from fam_lib.byol.probe import linear_probe, probe_table
 from fam_lib.byol.training import Checkpoint, describe, milestones, spread, train_byol, untrained
 from fam_lib.byol.views import Views, batches, make_views, normalise
 
 __all__ = [
     "BYOL",
+    "EXPERIMENTS",
     "PAPER",
     "QUICK",
+    "STREET",
+    "STREET_HRNET",
     "BYOLConfig",
     "Checkpoint",
+    "Experiment",
     "Footage",
+    "PictureFolder",
+    "Quiz",
+    "StreetPhotos",
     "Views",
     "batches",
+    "box_masks",
     "byol_loss",
+    "changes_table",
     "checkpoint_table",
     "describe",
     "explain_checkpoints",
     "extract",
+    "imagenet",
     "knn_correct",
+    "linear_probe",
     "make_backbone",
     "make_optimiser",
     "make_views",
+    "measure",
     "milestones",
     "normalise",
+    "open_classes",
+    "open_experiment",
     "peak_rate",
+    "probe_table",
     "rate_at",
+    "read_street_photos",
     "spread",
+    "synthetic",
     "tau_at",
     "train_byol",
     "untrained",

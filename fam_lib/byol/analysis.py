@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fam_lib import store
 from fam_lib.byol.config import BYOLConfig
 from fam_lib.byol.training import Checkpoint
 from fam_lib.byol.views import normalise
 from fam_lib.capture import evaluating
-from fam_lib.explain import Explainer
-from fam_lib.faithfulness import summarise
-from fam_lib.localisation import energy_inside, map_area, pointing_game
+from fam_lib.explain import explain_all, to_saliency
+from fam_lib.faithfulness import Summary, paired_difference, summarise
+from fam_lib.localisation import energy_inside, map_area, map_entropy, pointing_game, region_share
+from fam_lib.weights import state_digest
+
+CODE_VERSION = 1  # raise it when the maps of :func:`explain_checkpoints` change
+Maps = Mapping[str, Mapping[str, Sequence[Tensor]]]  # map ("last", "earlier") -> method -> raw maps of each checkpoint
 
 
 @torch.no_grad()
@@ -61,69 +67,191 @@ def explain_checkpoints(
     config: BYOLConfig,
     methods: Sequence[str],
     layer: str | None = None,
+    *,
+    classes: Tensor | None = None,
+    probes: Sequence[nn.Module] | None = None,
+    chunk: int = 64,
+    cache: Path | None = None,
     batch_size: int | None = None,
 ) -> dict[str, list[Tensor]]:
-    """Saliency maps of the online backbone at every checkpoint.
+    """Raw maps of the online backbone at every checkpoint; all methods share their forwards.
 
     Args:
         checkpoints: from :func:`~fam_lib.byol.train_byol`.
         images: (N, 3, H, W) uint8.
         config: of the training; its mean and std normalise the images.
-        methods: names that need no reference.
+        methods: names that need no other image.
         layer: dotted name in the backbone; None: the last one with a spatial output.
+        classes: (N,), what class methods explain; None: the predicted class.
+        probes: for class methods, a classifier of features for each checkpoint.
+        chunk: images explained at once.
+        cache: folder for the maps, a file for each checkpoint and chunk; None keeps nothing.
         batch_size: masked images in one forward.
 
     Returns:
-        method -> one tensor (N, H, W) for each checkpoint.
+        method -> one tensor (N, h, w) for each checkpoint, on the layer's grid.
     """
-    shown = normalise(images, config)
-    return {
-        method: [Explainer(c.backbone, method, layer, batch_size=batch_size)(shown).saliency for c in checkpoints]
-        for method in methods
+    found: dict[str, list[Tensor]] = {method: [] for method in methods}
+    for i, checkpoint in enumerate(checkpoints):
+        probe = probes[i] if probes else None
+        parts = []
+        for start in range(0, len(images), chunk):
+            some = slice(start, start + chunk)
+            asked = None if classes is None else classes[some]
+            path = cache and cache / f"{_key(checkpoint, images[some], config, methods, layer, asked, probe)}.pt"
+            parts.append(_explain(checkpoint, images[some], config, methods, layer, asked, probe, batch_size, path))
+        for method in methods:
+            found[method].append(torch.cat([part[method] for part in parts]))
+    return found
+
+
+def _key(
+    checkpoint: Checkpoint,
+    images: Tensor,
+    config: BYOLConfig,
+    methods: Sequence[str],
+    layer: str | None,
+    classes: Tensor | None,
+    probe: nn.Module | None,
+) -> str:
+    return store.key(
+        "byol", CODE_VERSION, state_digest(checkpoint.backbone), images.contiguous().numpy().tobytes(),
+        config.mean, config.std, list(methods), layer, None if classes is None else classes.tolist(),
+        state_digest(probe) if probe else None,
+    )  # fmt: skip
+
+
+def _explain(
+    checkpoint: Checkpoint,
+    images: Tensor,
+    config: BYOLConfig,
+    methods: Sequence[str],
+    layer: str | None,
+    classes: Tensor | None,
+    probe: nn.Module | None,
+    batch_size: int | None,
+    path: Path | None,
+) -> dict[str, Tensor]:
+    """Raw maps by method, read from ``path`` or computed and, if there is a path, written there."""
+    if path is not None and path.exists():
+        return torch.load(path, weights_only=True)
+    device = next(checkpoint.backbone.parameters()).device
+    explained = explain_all(
+        checkpoint.backbone,
+        normalise(images, config).to(device),
+        methods,
+        layer,
+        classes=classes,
+        classifier=probe,
+        batch_size=batch_size,
+    )
+    cams = {method: explanation.cam.float().cpu() for method, explanation in explained.items()}
+    if path is not None:
+        with store.atomic_path(path) as temporary:
+            torch.save(cams, temporary)
+    return cams
+
+
+def measure(cams: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """What Figure 6 is read for, in percent, for each map.
+
+    Args:
+        cams: (N, h, w) raw maps.
+        masks: (N, H, W) bool, the foreground.
+
+    Returns:
+        energy (share of the saliency that lies on the foreground), pointing (maximum on the foreground), area
+        (pixels at 0.5 or more) and entropy (of the energy over the pixels, of its maximum), each (N,); all but
+        area are NaN for a map without variation.
+    """
+    saliency = to_saliency(cams, tuple(masks.shape[1:]))
+    values = {
+        "energy": energy_inside(saliency, masks),
+        "pointing": pointing_game(saliency, masks),
+        "area": map_area(saliency),
+        "entropy": map_entropy(saliency),
     }
+    return {name: 100 * value for name, value in values.items()}
 
 
 def checkpoint_table(
     checkpoints: Sequence[Checkpoint],
-    maps: Mapping[str, Sequence[Tensor]],
+    maps: Maps,
+    layers: Mapping[str, str],
     masks: Tensor,
     correct: Sequence[Tensor],
     n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Figure 6 in numbers: a row for each checkpoint and method.
+    """Figure 6 in numbers: a row for each checkpoint, map and method.
 
     Args:
-        checkpoints: C of them.
-        maps: method -> C tensors (N, H, W), from :func:`explain_checkpoints`.
+        checkpoints: C of them, the untrained network first.
+        maps: "last" and "earlier" -> what :func:`explain_checkpoints` gives for that layer.
+        layers: "last" and "earlier" -> the layer's name.
         masks: (N, H, W) bool, the foreground.
         correct: C tensors from :func:`knn_correct`.
         n_boot: bootstrap resamples over images.
         seed: of the bootstrap.
 
     Returns:
-        Columns epoch, share (of the schedule), method, n; the means, in percent and with their 95 % intervals
-        ``_lo`` and ``_hi``, of energy (share of the saliency that lies on the foreground), pointing (maximum on
-        the foreground), area (pixels at 0.5 or more) and knn; undefined (flat maps, left out of energy and
-        pointing); loss.
+        Columns epoch, share (of the schedule), map, layer, method, n; foreground (percent of the pixels: what a
+        map without preference would score); the means, in percent and with their 95 % intervals ``_lo`` and
+        ``_hi``, of the quantities of :func:`measure` and of knn; undefined (flat maps, left out of energy,
+        pointing and entropy); loss.
     """
     rows = []
     for i, checkpoint in enumerate(checkpoints):
-        for method, saliency in maps.items():
-            energy = energy_inside(saliency[i], masks)
-            row = {
-                "epoch": checkpoint.epoch,
-                "share": checkpoint.epoch / checkpoints[-1].epoch,
-                "method": method,
-                "n": len(masks),
-            }
-            for name, values in (
-                ("energy", energy),
-                ("pointing", pointing_game(saliency[i], masks)),
-                ("area", map_area(saliency[i])),
-                ("knn", correct[i].double()),
-            ):
-                summary = summarise(100 * values, n_boot=n_boot, seed=seed)
-                row |= {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}
-            rows.append(row | {"undefined": int(energy.isnan().sum()), "loss": checkpoint.loss})
+        for which, methods in maps.items():
+            for method, cams in methods.items():
+                values = measure(cams[i], masks)
+                row = {"epoch": checkpoint.epoch, "share": checkpoint.epoch / checkpoints[-1].epoch}
+                row |= {"map": which, "layer": layers[which], "method": method, "n": len(masks)}
+                row["foreground"] = 100 * region_share(masks).mean().item()
+                for name, value in (values | {"knn": 100 * correct[i].double()}).items():
+                    row |= _columns(name, summarise(value, n_boot=n_boot, seed=seed))
+                rows.append(row | {"undefined": int(values["energy"].isnan().sum()), "loss": checkpoint.loss})
     return pd.DataFrame(rows)
+
+
+def changes_table(
+    checkpoints: Sequence[Checkpoint],
+    maps: Maps,
+    layers: Mapping[str, str],
+    masks: Tensor,
+    correct: Sequence[Tensor],
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What changes between two checkpoints, image by image: what the paper reads from Figure 6 are changes.
+
+    Arguments are those of :func:`checkpoint_table`.
+
+    Returns:
+        A row for each map, method and measure (and for the accuracy "knn", which has no map) and each pair of
+        consecutive checkpoints, of the first and the last trained one, and of the untrained and the last one:
+        columns map, layer, method, measure, from_share, to_share, change in points of percent with its paired
+        95 % interval lo, hi, and n, the images for which both values are defined.
+    """
+    last = len(checkpoints) - 1
+    pairs = sorted({*((i, i + 1) for i in range(last)), (min(1, last - 1), last), (0, last)})
+    values = {
+        (which, layers[which], method): [measure(cam, masks) for cam in cams]
+        for which, methods in maps.items()
+        for method, cams in methods.items()
+    }
+    values["", "", ""] = [{"knn": 100 * hits.double()} for hits in correct]
+    rows = []
+    for (which, layer, method), series in values.items():
+        for name in series[0]:
+            for i, j in pairs:
+                change = paired_difference(series[j][name], series[i][name], n_boot=n_boot, seed=seed)
+                row = {"map": which, "layer": layer, "method": method, "measure": name}
+                row |= {"from_share": checkpoints[i].epoch / checkpoints[-1].epoch}
+                row |= {"to_share": checkpoints[j].epoch / checkpoints[-1].epoch}
+                rows.append(row | {"change": change.mean, "lo": change.lo, "hi": change.hi, "n": change.n})
+    return pd.DataFrame(rows)
+
+
+def _columns(name: str, summary: Summary) -> dict[str, float]:
+    return {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from fam_lib import paths, store
 from fam_lib.byol.config import BYOLConfig
 from fam_lib.byol.network import BYOL, make_backbone, make_optimiser, rate_at, tau_at
+from fam_lib.byol.pictures import PictureFolder
 from fam_lib.byol.views import Views, batches, normalise, private_random_state
 from fam_lib.randomize import estimate_statistics
 
@@ -51,20 +52,21 @@ def milestones(epochs: int, shares: tuple[float, ...] = SHARES) -> tuple[int, ..
 
 
 def train_byol(
-    images: Tensor,
+    images: Tensor | PictureFolder,
     config: BYOLConfig,
     cache: Path | None = None,
     *,
     fabric: Fabric | None = None,
     n_workers: int = 0,
     progress: Callable[[str], None] | None = None,
+    judge: Callable[[nn.Module], float] | None = None,
     n_threads: int | None = None,
     stop_after: int | None = None,
 ) -> list[Checkpoint]:
     """Train, or read what an earlier call trained; an interrupted training goes on where it was.
 
     Args:
-        images: (N, 3, H, W) uint8, N at least ``config.batch_size``.
+        images: (N, 3, H, W) uint8 or a folder of pictures, N at least ``config.batch_size``.
         config: see :class:`BYOLConfig`.
         cache: folder in which a sub-folder named by the hash of images and config is made; None:
             :data:`fam_lib.paths.CACHE`.
@@ -72,6 +74,7 @@ def train_byol(
             one process on the CPU.
         n_workers: processes that make views; the result does not depend on it.
         progress: called once an epoch with a line of text, for instance ``print``.
+        judge: gives the k-NN accuracy of a backbone in [0, 1], for the line of a milestone.
         n_threads: of torch while training; None leaves its own number. With a small network and few cores, one
             thread is faster than two that wait for each other, and leaves a core for the views.
         stop_after: leave once this many epochs are done in all; a later call goes on from there.
@@ -90,7 +93,7 @@ def train_byol(
         fabric = fabric or Fabric(accelerator="cpu", devices=1, precision=config.precision)
         last = config.epochs if stop_after is None else min(stop_after, config.epochs)
         with _threads(n_threads):
-            _train(images, config, folder, fabric, n_workers, progress, last)
+            _train(images, config, folder, fabric, n_workers, _teller(config, progress, judge), last)
     reached = [_load(folder, epoch, config) for epoch in wanted if _milestone(folder, epoch).exists()]
     return [untrained(images, config), *reached]
 
@@ -105,31 +108,48 @@ def _threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def untrained(images: Tensor, config: BYOLConfig) -> Checkpoint:
-    """Epoch 0: the weights the training began with, batch norms calibrated on the images.
+def _teller(
+    config: BYOLConfig, progress: Callable[[str], None] | None, judge: Callable[[nn.Module], float] | None
+) -> Callable[[dict[str, float], nn.Module], None]:
+    """What is said after an epoch, given its row of the history and the backbone."""
+
+    def tell(row: dict[str, float], backbone: nn.Module) -> None:
+        if progress is not None:
+            judged = judge is not None and row["epoch"] in milestones(config.epochs)
+            progress(describe(row, config) + (f"  k-NN accuracy {judge(backbone):.1%}" if judged else ""))
+
+    return tell
+
+
+def untrained(images: Tensor | PictureFolder, config: BYOLConfig) -> Checkpoint:
+    """Epoch 0: the weights the training began with, batch norms calibrated on images from the whole set.
 
     A batch norm that has seen no image does not normalise at all; comparing a trained network with that would
     credit the training with what one forward pass does.
     """
     backbone = make_backbone(config)
     layers = [name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    estimate_statistics(backbone, layers, normalise(images[:CALIBRATION_IMAGES], config))
+    some = range(0, len(images), max(1, len(images) // CALIBRATION_IMAGES))[:CALIBRATION_IMAGES]
+    pictures = images[list(some)] if isinstance(images, Tensor) else images.resized(some)
+    estimate_statistics(backbone, layers, normalise(pictures, config))
     return Checkpoint(0, backbone.eval(), float("nan"), float("nan"), ())
 
 
 def _train(
-    images: Tensor,
+    images: Tensor | PictureFolder,
     config: BYOLConfig,
     folder: Path,
     fabric: Fabric,
     n_workers: int,
-    progress: Callable[[str], None] | None,
+    tell: Callable[[dict[str, float], nn.Module], None],
     last: int,
 ) -> None:
     """Train from the newest state in ``folder``, or from the start, until ``last`` epochs are done."""
     with private_random_state():
         torch.manual_seed(config.seed)
         model = BYOL(config).to(memory_format=torch.channels_last)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # as DeepMind has it; torch has none for CPUs
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     online = make_optimiser(model, config)
     wrapped, optimiser = fabric.setup(model, online)
     history = _resume(folder, model, online, fabric.device)
@@ -144,18 +164,19 @@ def _train(
         history.append(row)
         if fabric.is_global_zero:
             _save(folder, model, online, history, config)
+            tell(row, model.backbone)
         fabric.barrier()
-        if progress is not None and fabric.is_global_zero:
-            progress(describe(row, config))
 
 
-def _loader(images: Tensor, config: BYOLConfig, epochs: range, fabric: Fabric, n_workers: int) -> Iterator:
+def _loader(
+    images: Tensor | PictureFolder, config: BYOLConfig, epochs: range, fabric: Fabric, n_workers: int
+) -> Iterator:
     """All batches of the epochs in a row, so that workers start once and never wait for an epoch to end."""
-    items = [
+    items = (
         batch
         for epoch in epochs
         for batch in batches(epoch, len(images), config, fabric.global_rank, fabric.world_size)
-    ]
+    )
     loader = DataLoader(Views(images, config), batch_sampler=items, num_workers=n_workers, generator=torch.Generator())
     return iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 
@@ -253,13 +274,15 @@ def _load(folder: Path, epoch: int, config: BYOLConfig) -> Checkpoint:
     return Checkpoint(epoch, backbone.eval(), last["loss"], last["spread"], tuple(saved["history"]))
 
 
-def _check_images(images: Tensor, config: BYOLConfig) -> None:
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+def _check_images(images: Tensor | PictureFolder, config: BYOLConfig) -> None:
+    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3):
         raise ValueError(f"images must be uint8 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
     if len(images) < config.batch_size:
         raise ValueError(f"{len(images)} images are fewer than batch_size={config.batch_size}")
 
 
-def _digest(images: Tensor) -> str:
+def _digest(images: Tensor | PictureFolder) -> str:
+    if isinstance(images, PictureFolder):
+        return images.digest()
     shape = str(tuple(images.shape)).encode()
     return hashlib.sha256(shape + images.contiguous().numpy().tobytes()).hexdigest()

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import to_pil_image
 
 from fam_lib.byol.config import BYOLConfig
+from fam_lib.byol.pictures import PictureFolder
 
 
 def make_views(config: BYOLConfig) -> BYOLTransform:
@@ -37,7 +38,7 @@ def make_views(config: BYOLConfig) -> BYOLTransform:
 class Views(Dataset):
     """Item (epoch, i) is the two views of image i in that epoch: the same whoever computes it, and when."""
 
-    def __init__(self, images: Tensor, config: BYOLConfig) -> None:
+    def __init__(self, images: Tensor | PictureFolder, config: BYOLConfig) -> None:
         self.images = images
         self.seed = config.seed
         self.transform = make_views(config)

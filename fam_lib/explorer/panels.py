@@ -65,11 +65,11 @@ def explorer(
         "method": method,
         "compare": _control(widgets.Dropdown, "compare with", options=[NOTHING, *offered]),
         "reference": _control(widgets.Dropdown, "other image", options=list(images), value=[*images][-1]),
-        "zones": _control(widgets.FloatRangeSlider, "B_Low, B_High", value=(B_LOW, B_HIGH), max=1, step=0.01),
+        "zones": _control(widgets.FloatRangeSlider, "boundaries", value=(B_LOW, B_HIGH), max=1, step=0.01),
         "delta": _control(widgets.FloatSlider, "delta", value=DELTA, max=1, step=0.05),
         "budget": _control(widgets.FloatSlider, "budget", value=1, min=0.05, max=1, step=0.05, continuous_update=False),
     }
-    upload = widgets.FileUpload(description="upload an image", accept="image/*")
+    upload = widgets.FileUpload(description="upload", accept="image/*")
     job, cache = Job(), {}
 
     def update(_change: object = None) -> None:
@@ -204,7 +204,7 @@ def _method_controls(offered: Sequence[str], preferred: str) -> tuple[widgets.Wi
 
     def weightings(question: str) -> list[tuple[str, str]]:
         rows = [METHODS[name] for name in offered if _question(METHODS[name]) == question]
-        return [(f"{row.weighting.__name__.replace('_', ' ')}: {row.name}", row.name) for row in rows]
+        return [(f"{row.name}: {row.weighting.__name__.replace('_', ' ')}", row.name) for row in rows]
 
     questions, chosen = [_question(METHODS[name]) for name in offered], _question(METHODS[first])
     target = _control(widgets.Dropdown, "target", options=list(dict.fromkeys(questions)), value=chosen)

@@ -1,9 +1,10 @@
 """Figures: tensors or arrays in, a figure out. Nothing here calls a model, reads a file or saves one.
 
-`paper` holds the paper's figures, `charts`, `lead` and `sanity` the figures of numbers, `overlays` what the
+`paper` holds the paper's figures, `charts`, `lead`, `sanity` and `byol` the figures of numbers, `overlays` what the
 pictures are made of, `style` the look, `canvas` the geometry of a page.
 """
 
+from fam_lib.plots.byol import fig_byol_trend
 from fam_lib.plots.charts import (
     correlations,
     effective_channels,
@@ -35,6 +36,7 @@ __all__ = [
     "fig3_explanation_maps",
     "fig4_methods",
     "fig_agreement",
+    "fig_byol_trend",
     "fig_correlation",
     "fig_curves",
     "fig_lead",

@@ -6,11 +6,13 @@ from fam_lib.reid.data import ImageSet, ReidData, denormalise, load_images, load
 from fam_lib.reid.features import RetrievalScores, extract_features, retrieval_scores
 from fam_lib.reid.model import IdentityClassifier, ReidModel
 from fam_lib.reid.prepare import prepare, untrained
+from fam_lib.reid.queries import Queries, load_queries
 from fam_lib.reid.training import train
 
 __all__ = [
     "IdentityClassifier",
     "ImageSet",
+    "Queries",
     "ReidData",
     "ReidModel",
     "RetrievalScores",
@@ -19,6 +21,7 @@ __all__ = [
     "extract_features",
     "load_images",
     "load_market_layout",
+    "load_queries",
     "normalise",
     "prepare",
     "retrieval_scores",

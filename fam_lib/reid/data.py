@@ -91,7 +91,9 @@ class ReidData:
     @property
     def label(self) -> str:
         """The name for tables and titles, which says so where the data are synthetic."""
-        return f"{self.name} (synthetic)" if self.synthetic else self.name
+        if not self.synthetic:
+            return self.name
+        return "synthetic pedestrians" if self.name == "synthetic" else f"{self.name} (synthetic)"
 
 
 def load_market_layout(root: Path | str, name: str | None = None) -> ReidData:

@@ -1,0 +1,45 @@
+"""``python -m fam_lib.byol EXPERIMENT``: train BYOL, on GPUs if there are any; notebook 05 reads the result.
+
+It goes on where it stopped. The paper's experiment on eight GPUs:
+
+    python -m fam_lib.byol imagenet --devices 8 --workers 8
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from lightning_fabric import Fabric
+
+from fam_lib import paths
+from fam_lib.byol.experiments import EXPERIMENTS, open_experiment
+from fam_lib.byol.training import train_byol
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line; see the module's text."""
+    parser = argparse.ArgumentParser(prog="python -m fam_lib.byol", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--data-root", default="", help="folder of the data sets; empty: data/")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--devices", type=int, default=1, help="processes, each with a GPU of its own if there are any")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make views, for each device")
+    options = parser.parse_args(arguments)
+    experiment = open_experiment(options.experiment, paths.data_root(options.data_root), 1, options.seed)
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = experiment.config.precision if kind == "cuda" else "32-true"
+    fabric = Fabric(accelerator=kind, devices=options.devices, precision=precision)
+    fabric.launch()
+    train_byol(
+        experiment.pictures,
+        experiment.config,
+        fabric=fabric,
+        n_workers=options.workers,
+        progress=print,
+        judge=experiment.accuracy,
+    )
+
+
+if __name__ == "__main__":
+    main()

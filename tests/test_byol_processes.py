@@ -1,0 +1,83 @@
+"""BYOL in two processes on a folder of ImageNet's layout: each step is that of two halves of one batch."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.seed import seed_everything
+from torch import Tensor
+
+from byol_toys import write_imagenet
+from fam_lib import byol
+from fam_lib.byol import BYOL, Views
+
+CONFIG = byol.BYOLConfig(
+    backbone="test_resnet",
+    epochs=3,
+    batch_size=8,
+    view_size=(32, 32),
+    hidden_dim=8,
+    output_dim=4,
+    optimiser="sgd",
+    learning_rate=2.0,
+    warmup_epochs=0,
+)
+
+
+def train(fabric: Fabric, root: Path, cache: Path) -> list[list[float]]:
+    """All epochs in two calls, the second from the file of the first; tensors would die with their process.
+
+    Returns:
+        For each process: two sums over the parameters and the loss of the last epoch.
+    """
+    seed_everything(fabric.global_rank, verbose=False)  # no result may depend on it
+    experiment = byol.imagenet(root, 1, 0, CONFIG)
+    byol.train_byol(experiment.pictures, experiment.config, cache, fabric=fabric, stop_after=1)
+    checkpoints = byol.train_byol(experiment.pictures, experiment.config, cache, fabric=fabric)
+    flat = torch.cat([p.flatten() for p in checkpoints[-1].backbone.parameters()])
+    found = torch.stack([flat.sum(), flat.abs().sum(), torch.tensor(checkpoints[-1].loss)])
+    return fabric.all_gather(found.detach()).tolist()
+
+
+def half_losses(model: BYOL, pictures: byol.PictureFolder, epoch: int) -> list[Tensor]:
+    """What two processes compute of an epoch of one batch: the loss on each half, with batch norms of its own."""
+    views, losses = Views(pictures, CONFIG), []
+    for rank in (0, 1):
+        (items,) = byol.batches(epoch, len(pictures), CONFIG, rank, 2)
+        pairs = [views[item] for item in items]
+        losses.append(model(*(torch.stack([pair[k] for pair in pairs]) for k in (0, 1)))[0])
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_take_the_steps_of_two_halves_of_each_batch(tmp_path: Path) -> None:
+    write_imagenet(tmp_path)
+    cache = tmp_path / "cache"
+    first, second = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn").launch(train, tmp_path, cache)
+    assert first == second
+
+    pictures = byol.imagenet(tmp_path, 1, 0, CONFIG).pictures
+    torch.manual_seed(CONFIG.seed)
+    model = BYOL(CONFIG)
+    optimiser = byol.make_optimiser(model, CONFIG)
+    start = copy.deepcopy(model.backbone)
+    for epoch in range(CONFIG.epochs):
+        loss = sum(half_losses(model, pictures, epoch)) / 2
+        for group in optimiser.param_groups:
+            group["lr"] = byol.rate_at(epoch, 1, CONFIG)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        model.move_target(byol.tau_at(epoch, 1, CONFIG))
+    finished = next(iter(cache.iterdir())) / "epoch-0003.pt"
+    trained = torch.load(finished, weights_only=True)["backbone"]
+    moved = 0
+    for (name, expected), begun in zip(model.backbone.named_parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(trained[name], expected.detach(), rtol=1e-4, atol=1e-5, msg=name)
+        moved += not torch.allclose(begun, expected, atol=1e-3)
+    assert moved > 10, "the steps are too small to tell right from wrong"
+    assert first[2] == pytest.approx(loss.item(), abs=1e-4)

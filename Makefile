@@ -32,7 +32,7 @@ LIB := $(wildcard fam_lib/*.py fam_lib/*/*.py)
 ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce executed test lint unit nbval data-check evaluate lab bench refresh lock clean clean-cache
+.PHONY: help setup reproduce executed report test lint unit nbval data-check evaluate lab bench refresh lock clean clean-cache
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ $(B)/run/02_fam_methods.ipynb: | $(filter-out %/02_fam_methods.ipynb,$(RUN))
 # "exec", so that stopping make stops the notebook and not only a shell around it.
 $(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)
 	@exec $(PY) -m tools.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
+
+report: reproduce  ## one HTML site of the executed notebooks of PROFILE, in build/PROFILE/report/
+	@$(PY) -m tools.site $(PROFILE)
 
 test: lint unit nbval  ## style, unit tests, notebook rules, and the notebooks' checked outputs
 

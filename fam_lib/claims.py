@@ -576,12 +576,36 @@ def stays_alike(method: str) -> Judge:
 def _after_cascade(tables: Tables, method: str) -> tuple[str, Interval]:
     """Similarity to the original maps after the last step of the cascade."""
     columns = _ends("spearman")
-    steps = tables.rows("table_sanity", ("step", "n", *columns), method=method)
+    steps = tables.rows("table_sanity", ("step", "layer", "n", *columns), method=method, scheme="cascade")
     if steps.empty or steps["step"].duplicated().any():
         raise NotTestedError(f"table_sanity has not one row a step for {method}")
-    last = steps.iloc[-1]
+    last = steps.sort_values("step").iloc[-1]
     similarity = _interval(last, columns, f"table_sanity: {method}")
-    return f"{method} after {last['step']}: Spearman {similarity.text('z.2f')}, n={last['n']}", similarity
+    return f"{method} after {last['layer']}: Spearman {similarity.text('z.2f')}, n={last['n']}", similarity
+
+
+def follows_weights(method: str) -> Judge:
+    """With everything random *behind* the explained layer, the maps no longer are :data:`ALIKE` the original ones.
+
+    Read where as much as possible is random while the activations, and with them the uniform control's map, are
+    those of the trained network: there nothing but the weights alpha can change a map.
+    """
+
+    def judge(tables: Tables) -> tuple[str, str]:
+        name, where = "table_alpha_or_a", {"scheme": "cascade", "swapped": "both"}
+        columns = ("explained", "step", "layer", "n", "spearman")
+        control = tables.rows(name, columns, method="uniform", **where)
+        behind = control[control["spearman"] == 1]
+        if behind.empty:
+            raise NotTestedError(f"{name} has no step that leaves the activations alone")
+        at = behind.sort_values("step").iloc[-1]
+        where |= {"explained": at["explained"], "step": at["step"], "method": method}
+        similarity = tables.interval(name, "spearman", **where)
+        text = f"{method} of {at['explained']}, random down to {at['layer']}: Spearman {similarity.text('z.2f')}"
+        text += f", n={int(tables.row(name, ('n',), **where)['n'])}"
+        return _judged([Difference(text, -similarity, -ALIKE)])
+
+    return judge
 
 
 def localises(tables: Tables) -> tuple[str, str]:
@@ -876,5 +900,16 @@ CLAIMS = (
         "rank correlation of the uniform control with its original maps when all layers are random: it must fail, that "
         "is still share half of their variance or more",
         stays_alike("uniform"),
+    ),
+    *(
+        Claim(
+            f"control-weights-{method}",
+            f"{name}'s map changes when the network forgets what its activations are for.",
+            CONTROL,
+            "rank correlation with the trained network's maps when all layers behind the explained one are random and "
+            "its activations are not: below half of the variance",
+            follows_weights(method),
+        )
+        for method, name in (("grad-fam", "Grad-FAM"), ("score-fam", "Score-FAM"))
     ),
 )

@@ -13,18 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fam_lib import claims, paths
-from fam_lib.claims import (
-    CLAIMS,
+from fam_lib.claims import CLAIMS, COLUMNS, CONTROL, VERDICTS, ledger, read_tables
+from fam_lib.claims.evidence import (
     DOES_NOT_HOLD,
     HOLDS,
     NOT_ESTABLISHED,
     NOT_TESTED,
     ONLY_WITHOUT_AREA_CONTROL,
-    VERDICTS,
     Interval,
-    ledger,
-    read_tables,
 )
+from fam_lib.claims.paper import PAPER_METHODS, RIVALS
+from fam_lib.claims.rules import large_lead
 
 Frames = dict[str, pd.DataFrame]
 KEEPS = ("eq14", "10", "20", "30", "50")
@@ -102,7 +101,7 @@ def curves(score_fam_insertion: float = 0.9, half: float = 0.01) -> Frames:
             {"dataset": "toy", "method": name}
             | triple("insertion", score_fam_insertion if name == "score-fam" else 0.9 - DROP[name] / 200, half)
             | triple("deletion", DROP[name] / 200, half)
-            for name in claims.PAPER_METHODS
+            for name in PAPER_METHODS
         )
     }
 
@@ -314,9 +313,9 @@ def test_class_maps_are_meaningless_if_noise_does_better() -> None:
 
 def test_a_large_lead_is_half_of_the_smallest_in_the_paper() -> None:
     # CUHK03's AP drop: 28.68 against Grad-FAM's 47.55; AS drop: Market1501's 16.57 against 28.28.
-    assert isclose(claims.large_lead(("score-fam",), claims.RIVALS, "ap_drop"), (47.55 - 28.68) / 47.55 / 2)
-    assert isclose(claims.large_lead(("score-fam",), claims.RIVALS, "as_drop"), (28.28 - 16.57) / 28.28 / 2)
-    assert isclose(claims.large_lead(("score-fam",), claims.RIVALS, "ap_increase"), (38.86 - 24.86) / 24.86 / 2)
+    assert isclose(large_lead(("score-fam",), RIVALS, "ap_drop"), (47.55 - 28.68) / 47.55 / 2)
+    assert isclose(large_lead(("score-fam",), RIVALS, "as_drop"), (28.28 - 16.57) / 28.28 / 2)
+    assert isclose(large_lead(("score-fam",), RIVALS, "ap_increase"), (38.86 - 24.86) / 24.86 / 2)
 
 
 @pytest.mark.parametrize(
@@ -543,7 +542,7 @@ def test_rows_about_other_things_than_the_reid_data_say_what_they_are_about() ->
 
 def test_without_tables_nothing_is_tested_and_every_row_says_why() -> None:
     rows = ledger({}, "toy")
-    assert list(rows.columns) == list(claims.COLUMNS)
+    assert list(rows.columns) == list(COLUMNS)
     assert rows["id"].tolist() == [claim.id for claim in CLAIMS]
     assert set(rows["verdict"]) == {NOT_TESTED}
     assert (rows["data"] == "toy").all()
@@ -695,9 +694,9 @@ def test_every_claim_is_a_sentence_with_a_place_and_a_name_of_its_own() -> None:
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
     for claim in CLAIMS:
         assert claim.text.endswith(".") and claim.text[0].isupper()
-        assert claim.where == claims.CONTROL or any(word in claim.where for word in ("Sec.", "Fig.", "Table"))
+        assert claim.where == CONTROL or any(word in claim.where for word in ("Sec.", "Fig.", "Table"))
         assert claim.measured and claim.id == claim.id.lower()
-        assert claim.id.startswith("control-") == (claim.where == claims.CONTROL)
+        assert claim.id.startswith("control-") == (claim.where == CONTROL)
 
 
 @pytest.mark.parametrize("profile", ["quick", "retrained", "cuhk03-pair1"])

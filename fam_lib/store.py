@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,31 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except BaseException:  # the user's interrupt, too, leaves nothing behind
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path | str, is_there: Callable[[], bool]) -> Iterator[Path]:
+    """A temporary folder beside ``path``, renamed to it when the block ends well and removed when it does not.
+
+    Args:
+        path: The folder to make; nothing, or an empty folder, stands there.
+        is_there: Whether the same folder is there already. Asked when the renaming fails: another process may
+            just have finished it, and then its folder stays.
+
+    Raises:
+        OSError: The folder could not be renamed, and it is not there.
+    """
+    path = Path(path)
+    scratch = path.with_name(f"{PART}{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        yield scratch
+        try:
+            os.replace(scratch, path)
+        except OSError:
+            if not is_there():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _disk_is_full(folder: Path, error: Exception) -> bool:

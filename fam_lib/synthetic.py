@@ -9,9 +9,6 @@ seed, its person, its camera and its index: a set with more pictures of the same
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +26,7 @@ from fam_lib.pedestrians.picture import Rendering, render
 from fam_lib.pedestrians.scenery import CAMERAS
 from fam_lib.pedestrians.wardrobe import PARTS, Identity
 from fam_lib.reid.data import DISTRACTOR_ID, GALLERY_FOLDER, JUNK_ID, QUERY_FOLDER, TRAIN_FOLDER
-from fam_lib.store import PART, as_json
+from fam_lib.store import as_json, atomic_folder
 
 __all__ = [
     "CAMERAS",
@@ -122,17 +119,9 @@ def write_dataset(
     card = _card(settings, shots)
     if _is_there(root, card):
         return
-    scratch = root.with_name(f"{PART}{uuid.uuid4().hex[:12]}-{root.name}")
-    try:
+    with atomic_folder(root, lambda: _is_there(root, card)) as scratch:
         _write_pictures(scratch, settings, tqdm(shots, "synthetic pedestrians", disable=not progress))
         _write_json(scratch / _CARD, card)
-        try:
-            os.replace(scratch, root)
-        except OSError:
-            if not _is_there(root, card):  # unless another process has just finished the same set
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _check_settings(settings: dict) -> None:

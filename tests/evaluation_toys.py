@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fam_lib import shards
 from fam_lib.reid import evaluation
 from fam_lib.reid.data import GALLERY_FOLDER, QUERY_FOLDER, TRAIN_FOLDER, ReidData, load_market_layout
 from fam_lib.reid.model import ReidModel
@@ -82,5 +83,6 @@ def killing(monkeypatch: pytest.MonkeyPatch, shard: int) -> Iterator[None]:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "atomic_path", killed)
+        for module in (evaluation, shards):  # results and maps
+            patch.setattr(module, "atomic_path", killed)
         yield

@@ -200,3 +200,37 @@ def test_text_files_have_unix_line_ends_and_json_is_stable(tmp_path: Path) -> No
     assert (tmp_path / "t.txt").read_bytes() == "a\nµ\n".encode()
     store.write_json(tmp_path / "t.json", {"b": 1, "a": [1.5, "é"]})
     assert (tmp_path / "t.json").read_text(encoding="utf-8") == '{\n "b": 1,\n "a": [\n  1.5,\n  "é"\n ]\n}\n'
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    with pytest.raises(KeyboardInterrupt), store.atomic_folder(target, target.is_dir) as scratch:
+        scratch.mkdir()
+        (scratch / "half").write_text("half")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    with store.atomic_folder(target, target.is_dir) as scratch:
+        scratch.mkdir()
+        (scratch / "whole").write_text("whole")
+        assert not target.exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["set", "set/whole"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_of_two_processes_that_make_a_folder_the_first_one_stays(tmp_path: Path, same: bool) -> None:
+    target = tmp_path / "set"
+
+    def make() -> None:
+        with store.atomic_folder(target, lambda: same) as scratch:
+            scratch.mkdir()
+            (scratch / "of").write_text("second")
+            target.mkdir()
+            (target / "of").write_text("first")
+
+    if same:
+        make()
+    else:
+        with pytest.raises(OSError):
+            make()
+    assert (target / "of").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from fam_lib.capture import evaluating
 from fam_lib.explain import explain_all, to_saliency
 from fam_lib.faithfulness import Summary, paired_difference, summarise
 from fam_lib.localisation import energy_inside, map_area, map_entropy, pointing_game, region_share
+from fam_lib.shards import remember
 from fam_lib.weights import state_digest
 
 CODE_VERSION = 1  # raise it when the maps of :func:`explain_checkpoints` change
@@ -99,7 +101,8 @@ def explain_checkpoints(
             some = slice(start, start + chunk)
             asked = None if classes is None else classes[some]
             path = cache and cache / f"{_key(checkpoint, images[some], config, methods, layer, asked, probe)}.pt"
-            parts.append(_explain(checkpoint, images[some], config, methods, layer, asked, probe, batch_size, path))
+            explain = partial(_explain, checkpoint, images[some], config, methods, layer, asked, probe, batch_size)
+            parts.append(remember(path, explain))
         for method in methods:
             found[method].append(torch.cat([part[method] for part in parts]))
     return found
@@ -130,11 +133,8 @@ def _explain(
     classes: Tensor | None,
     probe: nn.Module | None,
     batch_size: int | None,
-    path: Path | None,
 ) -> dict[str, Tensor]:
-    """Raw maps by method, read from ``path`` or computed and, if there is a path, written there."""
-    if path is not None and path.exists():
-        return torch.load(path, weights_only=True)
+    """Raw maps by method."""
     device = next(checkpoint.backbone.parameters()).device
     explained = explain_all(
         checkpoint.backbone,
@@ -145,11 +145,7 @@ def _explain(
         classifier=probe,
         batch_size=batch_size,
     )
-    cams = {method: explanation.cam.float().cpu() for method, explanation in explained.items()}
-    if path is not None:
-        with store.atomic_path(path) as temporary:
-            torch.save(cams, temporary)
-    return cams
+    return {method: explanation.cam.float().cpu() for method, explanation in explained.items()}
 
 
 def measure(cams: Tensor, masks: Tensor) -> dict[str, Tensor]:

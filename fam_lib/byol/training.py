@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from fam_lib import paths, store
+from fam_lib import paths, shards, store
 from fam_lib.byol.config import BYOLConfig
 from fam_lib.byol.network import BYOL, make_backbone, make_optimiser, rate_at, tau_at
 from fam_lib.byol.pictures import PictureFolder
@@ -243,14 +243,12 @@ def _save(
     """Write the backbone at a milestone, and the state from which to go on, which the last epoch removes."""
     epoch = len(history)
     if epoch in milestones(config.epochs):
-        with store.atomic_path(_milestone(folder, epoch)) as temporary:
-            torch.save({"backbone": model.backbone.state_dict(), "history": history}, temporary)
+        shards.save(_milestone(folder, epoch), {"backbone": model.backbone.state_dict(), "history": history})
     state = folder / "state.pt"
     if epoch == config.epochs:
         state.unlink(missing_ok=True)
         return
-    with store.atomic_path(state) as temporary:
-        torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history}, temporary)
+    shards.save(state, {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history})
 
 
 def _resume(
@@ -260,14 +258,14 @@ def _resume(
     path = folder / "state.pt"
     if not path.exists():
         return []
-    state = torch.load(path, map_location=device, weights_only=True)
+    state = shards.load(path, device)
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return state["history"]
 
 
 def _load(folder: Path, epoch: int, config: BYOLConfig) -> Checkpoint:
-    saved = torch.load(_milestone(folder, epoch), map_location="cpu", weights_only=True)
+    saved = shards.load(_milestone(folder, epoch))
     backbone = make_backbone(config)
     backbone.load_state_dict(saved["backbone"])
     last = saved["history"][-1]

@@ -8,10 +8,7 @@ cameras share these numbers, as in the split files.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import uuid
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,7 +19,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from fam_lib.reid.data import GALLERY_FOLDER, QUERY_FOLDER, TRAIN_FOLDER
-from fam_lib.store import PART, key, sha256, write_json
+from fam_lib.store import atomic_folder, key, sha256, write_json
 
 Boxes = Literal["detected", "labeled"]
 
@@ -107,17 +104,9 @@ def convert(folder: Path, boxes: Boxes, cache: Path, progress: bool = True) -> P
     if target.is_dir():
         return target
     pictures = read_split(split)
-    scratch = target.with_name(f"{PART}{uuid.uuid4().hex[:12]}-{target.name}")
-    try:
+    with atomic_folder(target, target.is_dir) as scratch:
         _write_pictures(scratch, images, boxes, tqdm(pictures, f"converting {name}", disable=not progress))
         write_json(scratch / "dataset.json", {"name": name, "synthetic": False, "source": source})
-        try:
-            os.replace(scratch, target)
-        except OSError:
-            if not target.is_dir():  # unless another process has just finished the same conversion
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 

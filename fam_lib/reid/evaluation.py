@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fam_lib import paths
+from fam_lib import paths, shards
 from fam_lib.capture import evaluating, resolve_layer
 from fam_lib.explain import METHODS, Method, explain_all, find_method, is_flat, to_saliency
 from fam_lib.faithfulness import EQUAL_AREAS, retained_area
@@ -98,10 +98,9 @@ def explain_queries(
                     other=queries.gallery[best].to(device), classifier=model.head, baseline=baselines(model)[baseline],
                 )  # fmt: skip
                 for name, explanation in made.items():
-                    with atomic_path(files[name]) as temporary:
-                        torch.save(explanation.cam.cpu(), temporary)
+                    shards.save(files[name], explanation.cam.cpu())
             for name, path in files.items():
-                maps[name].append(_load(path))
+                maps[name].append(shards.load(path))
             bar.update(len(numbers))
     return {name: torch.cat(parts) for name, parts in maps.items()}
 
@@ -109,17 +108,6 @@ def explain_queries(
 def _network(model: ReidModel, queries: Queries) -> list:
     """What a key says about the network and its input."""
     return [CODE_VERSION, state_digest(model), model.feature, *queries.images.shape[-2:]]
-
-
-def _load(path: Path) -> Tensor:
-    try:
-        return torch.load(path, weights_only=True)
-    except Exception as error:
-        raise _damaged(path) from error
-
-
-def _damaged(path: Path) -> ValueError:
-    return ValueError(f"{path} in the cache is damaged: delete it and run again")
 
 
 def saliencies(maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
@@ -191,20 +179,21 @@ def score_queries(
     """
     folder = (cache or paths.CACHE) / "results"
     seen_by = [*_network(model, queries), baseline, list(rules), queries.gallery_fingerprint]
+    parts = torch.arange(len(queries)).split(SCORE_SHARD)
+    images = [fingerprint(queries.image_set.subset(numbers)) for numbers in parts]
     frames = []
     with tqdm(total=len(maps) * len(queries), desc="results", unit="map", disable=not progress) as bar:
         for name, cams in maps.items():
-            for numbers in torch.arange(len(queries)).split(SCORE_SHARD):
-                some, cam = queries.subset(numbers), cams[numbers]
-                parts = _is_normalised(name), fingerprint(some.image_set), cam.numpy().tobytes()
-                path = folder / f"{key(*seen_by, *parts)}.csv"
+            for numbers, files in zip(parts, images, strict=True):
+                cam = cams[numbers]
+                path = folder / f"{key(*seen_by, _is_normalised(name), files, cam.numpy().tobytes())}.csv"
                 if not path.exists():
-                    frame = _score_shard(model, some, cam, name, rules, baseline)
+                    frame = _score_shard(model, queries.subset(numbers), cam, name, rules, baseline)
                     with atomic_path(path) as temporary:
                         frame.to_csv(temporary, index=False, lineterminator="\n")
                 # What was just written is read again, so that a run gives the same digits the second time.
-                frames.append(_read_results(path, len(rules) * len(some)).assign(method=name))
-                bar.update(len(some))
+                frames.append(_read_results(path, len(rules) * len(numbers)).assign(method=name))
+                bar.update(len(numbers))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -212,9 +201,9 @@ def _read_results(path: Path, n_rows: int) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype={"keep": str, "query": str, "flat": bool})
     except ValueError as error:
-        raise _damaged(path) from error
+        raise shards.damaged(path) from error
     if len(frame) != n_rows:
-        raise _damaged(path)
+        raise shards.damaged(path)
     return frame
 
 

@@ -18,6 +18,7 @@ from fam_lib.reid.data import ReidData, load_images
 from fam_lib.reid.evaluation import explain_queries
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries
+from fam_lib.similarity import pearson
 from fam_lib.targets import class_confidence
 
 REFERENCES = 3  # classes or gallery images that Figure 1 compares
@@ -70,7 +71,7 @@ def dependence_table(
     facts = {
         "score-cam: correlation between maps of the three best classes": _mean_correlation(classes),
         "ram: correlation between maps of the three best gallery images": _mean_correlation(rams),
-        "score-fam: correlation with the uniform control": _correlation(maps["score-fam"], maps["uniform"]),
+        "score-fam: correlation with the uniform control": pearson(maps["score-fam"], maps["uniform"]),
     }
     rows = []
     for statement, values in facts.items():
@@ -80,13 +81,7 @@ def dependence_table(
 
 
 def _mean_correlation(maps: list[Tensor]) -> Tensor:
-    return torch.stack([_correlation(a, b) for a, b in combinations(maps, 2)]).mean(0)
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's r of two stacks of maps (Q, h, w) -> (Q,); NaN for a flat map."""
-    a, b = (x.double().flatten(1) - x.double().flatten(1).mean(1, keepdim=True) for x in (a, b))
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
 
 
 def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) -> dict[str, object]:

@@ -29,6 +29,7 @@ from fam_lib.reid.data import ImageSet, ReidData, load_pixels, normalise
 from fam_lib.reid.features import retrieval_scores
 from fam_lib.reid.losses import ReidLoss
 from fam_lib.reid.model import ReidModel
+from fam_lib.shards import damaged
 from fam_lib.store import atomic_path, key, sha256
 
 CODE_VERSION = 2  # count up when a change of the code changes what is trained: it is part of every cache key
@@ -295,8 +296,7 @@ def _restore(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
         for name, part in parts.items():
             part.load_state_dict(stored[name])
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
-        # Torch's own message, chained below this one, would have the reader switch weights_only off.
-        raise ValueError(f"{path} in the cache is damaged: delete it and run again") from error
+        raise damaged(path) from error
     return stored
 
 

@@ -137,8 +137,9 @@ class Explanation:
         target: (N,), the target's value on the images; NaN for a control.
         flat: (N,) bool, maps without any variation: their saliency is all zeros (all ones for the control).
         scores: (N, C), S of Eq. 10 that the weights of a masked-score method are made of; else None.
-        bound: (N,), under a budget below 1 the largest possible difference at any pixel between ``saliency`` and
-            the map without a budget, see :func:`fam_lib.budget.certified_bound`; else None.
+        scored: (N, C) bool, the live channels whose S was measured, by a masked-score method; else None.
+        bound: (N,), under a budget below 1 or a tolerance the largest possible difference at any pixel between
+            ``saliency`` and the map without them, see :func:`fam_lib.budget.certified_bound`; else None.
     """
 
     saliency: Tensor
@@ -147,6 +148,7 @@ class Explanation:
     target: Tensor
     flat: Tensor
     scores: Tensor | None = None
+    scored: Tensor | None = None
     bound: Tensor | None = None
 
 
@@ -168,6 +170,7 @@ class Explainer:
         precision: torch.dtype | None = None,
         baseline: Callable[[Tensor], Tensor] = gaussian_blur,
         budget: float = 1.0,
+        tolerance: float | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
@@ -186,6 +189,9 @@ class Explainer:
         if not 0 < budget <= 1:
             raise ValueError(f"budget must be a share of the channels in (0, 1], got {budget!r}")
         self.budget = budget
+        if tolerance is not None and not 0 < tolerance < 1:
+            raise ValueError(f"tolerance must be a difference of saliency in (0, 1), got {tolerance!r}")
+        self.tolerance = tolerance
         self.seed = seed
         self.progress = progress
 
@@ -223,14 +229,30 @@ class Explainer:
                 budget=self.budget,
                 progress=self.progress,
             )
-            return [
-                _finish(method, Probe(passes, readings.get((method.target, method.reference)), self.seed))
-                for method in methods
-            ]
+            probes = [Probe(passes, readings.get((method.target, method.reference)), self.seed) for method in methods]
+            work = list(zip(methods, probes, strict=True))
+            if self.tolerance is not None:
+                _score_until(self.tolerance, passes, [(method, probe) for method, probe in work if method.needs_scores])
+            certify = self.budget < 1 or self.tolerance is not None
+            return [_finish(method, probe, certify) for method, probe in work]
 
 
-def _finish(method: Method, probe: Probe) -> Explanation:
-    """The map of one method, from the passes that all of them share."""
+def _score_until(tolerance: float, passes: Passes, scoring: Sequence[tuple[Method, Probe]]) -> None:
+    """Score a tenth of the budget at a time, until every method is within the tolerance on every image.
+
+    An image that is there takes no more forwards. The tenths do not depend on the chunks, so the result does not.
+    """
+    unsettled = torch.ones(len(passes.images), dtype=torch.bool, device=passes.images.device)
+    for tenth in range(1, 11) if scoring else ():
+        passes.score(passes.most_energetic(passes.budget * tenth / 10) & unsettled[:, None])
+        bounds = [_finish(method, probe, certify=True).bound for method, probe in scoring]
+        unsettled = torch.stack(bounds).amax(0) > tolerance
+        if not unsettled.any():
+            return
+
+
+def _finish(method: Method, probe: Probe, certify: bool) -> Explanation:
+    """The map of one method, from the passes that all of them share, and its bound where one is asked for."""
     alpha = method.weighting(probe)
     cam = combine(alpha, probe.activations)
     cam = cam.relu() if method.rectify else cam
@@ -245,12 +267,13 @@ def _finish(method: Method, probe: Probe) -> Explanation:
         target=unread if probe.reading is None else probe.reading(probe.passes.outputs.detach()),
         flat=is_flat(cam),
         scores=weighting.masked_scores(probe) if method.needs_scores else None,
-        bound=_bound(method, probe, saliency) if method.needs_scores and probe.passes.budget < 1 else None,
+        scored=probe.passes.masked[probe.reading].scored & probe.passes.live if method.needs_scores else None,
+        bound=_bound(method, probe, saliency) if method.needs_scores and certify else None,
     )
 
 
 def _bound(method: Method, probe: Probe, saliency: Tensor) -> Tensor:
-    """How far the map of a budget can be from the map without one -> (N,)."""
+    """How far the map can be from the one of all channels' scores -> (N,)."""
     masked = probe.passes.masked[probe.reading]
     limits = score_interval(method.target, masked.scores, masked.scored, masked.baseline)
     low, high = map(SCORE_WEIGHTINGS[method.weighting], limits)
@@ -281,8 +304,11 @@ def explain(
             it), ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one forward),
             ``precision`` (torch.bfloat16 or float16 for the masked forwards; scores stay float32), ``baseline``
             (function images -> B, default the 51 x 51 blur), ``budget`` (share of the live channels that the
-            masked-score methods score, those of largest energy; the others get the lowest of them, and the
-            result a certified ``bound``), ``seed`` (of the random controls), ``progress`` (for instance ``tqdm.tqdm``).
+            masked-score methods score, those of largest energy; another gets the score of the nearest mask, and
+            the result a certified ``bound``), ``tolerance`` (in (0, 1): channels are scored a tenth of the budget
+            at a time, and an image takes no more once the ``bound`` of every masked-score method of the call is
+            at most this; where the budget runs out first, ``bound`` is larger), ``seed`` (of the random
+            controls), ``progress`` (for instance ``tqdm.tqdm``).
 
     Returns:
         An :class:`Explanation`.

@@ -64,9 +64,9 @@ class MaskedScores:
     """What one reading made of the masked forwards.
 
     Attributes:
-        scores: (N, C), S; the lowest of the image's scored ones where a budget left a channel out.
+        scores: (N, C), S; where a channel was left out, that of the scored channel with the nearest mask.
         baseline: (N,), Y(B).
-        scored: (N, C) bool, channels whose S is exact.
+        scored: (N, C) bool, channels whose S is exact, the dead ones among them.
     """
 
     scores: Tensor
@@ -89,7 +89,7 @@ class Passes:
         make_baseline: images -> B, (N, 3, H, W).
         batch_size: masked images in one forward.
         precision: dtype of the masked forwards, None for that of the model.
-        budget: share of each image's live channels that are scored, in (0, 1].
+        budget: share of each image's live channels that are scored, in (0, 1], unless :meth:`score` chose others.
         progress: wraps an iterable and shows how far it has come, for instance ``tqdm``.
     """
 
@@ -106,6 +106,7 @@ class Passes:
     budget: float
     progress: Progress | None
     _gradients: dict[Reading, Tensor] = field(default_factory=dict, init=False)
+    _masked: dict[Reading, MaskedScores] = field(default_factory=dict, init=False)
 
     def gradient(self, reading: Reading) -> Tensor:
         """d Y / d A, (N, C, h, w).
@@ -116,7 +117,8 @@ class Passes:
         if not self.outputs.requires_grad:
             raise ValueError(
                 "the model's output has no gradient with respect to the layer: choose a layer on its path, or a "
-                "model that does not detach"
+                "model that does not detach. A weighting of your own that reads the gradient has to be named in "
+                "fam_lib.explain.GRADIENT_WEIGHTINGS"
             )
         if reading not in self._gradients:
             with torch.enable_grad():
@@ -125,31 +127,51 @@ class Passes:
             self._gradients[reading] = torch.autograd.grad(total, self.activations, retain_graph=True)[0]
         return self._gradients[reading]
 
-    @cached_property
+    @property
     def masked(self) -> dict[Reading, MaskedScores]:
         """S(A^k) = Y(E_k) - Y(B) with E_k = X M_k + B (1 - M_k), M_k = Norm(Up(A^k)), for each reading.
 
-        The masks of all images share their batches, and are made batch by batch: memory does not grow with C.
         A dead channel (max = min) has mask 0, so E_k = B and S = 0 exactly; no forward is spent on it. Channels
         of one image with the same mask, those that differ by a scale and an offset, share a forward.
         """
+        if not self._masked:
+            self.score(self.most_energetic(self.budget))
+        return self._masked
+
+    def most_energetic(self, share: float) -> Tensor:
+        """The share of each image's live channels with the largest energy, (N, C) bool."""
+        return most_energetic(at_least_float32(self.activations.detach()), self.live, share)
+
+    def score(self, chosen: Tensor) -> None:
+        """Make :attr:`masked` of the channels chosen (N, C) bool, beside those that are scored already.
+
+        The masks of all images share their batches, and are made batch by batch: memory does not grow with C.
+        The host waits for the device before the masks are scored and after, not between the chunks.
+        """
+        same, network, baseline, of_baseline, scores, scored = self._scoring
+        run = same[chosen & ~scored].unique()
+        for part, outputs in self._masked_outputs(network, baseline, run):
+            rows = run[part] // same.shape[1]
+            scores[:, run[part]] = self._read(outputs, rows) - of_baseline[:, rows]
+        scored |= torch.isin(same, run)
+        filled = fill_in(scores[:, same], scored, at_least_float32(self.activations.detach()))
+        for reading, s, b in zip(self.readings, filled, of_baseline, strict=True):
+            self._masked[reading] = MaskedScores(s, b, scored.clone())
+
+    @cached_property
+    def live(self) -> Tensor:
+        """Channels whose map is not constant, (N, C) bool."""
         activations = self.activations.detach()
-        n, c = activations.shape[:2]
-        live = activations.amax((2, 3)) > activations.amin((2, 3))
-        same = first_with_equal_mask(activations)
-        run = same[most_energetic(at_least_float32(activations), live, self.budget)].unique()
+        return activations.amax((2, 3)) > activations.amin((2, 3))
+
+    @cached_property
+    def _scoring(self) -> tuple[Tensor, nn.Module, Tensor, Tensor, Tensor, Tensor]:
+        """What the calls of :meth:`score` share; they write to the last two, the scores and which are known."""
+        same = first_with_equal_mask(self.activations.detach())
         baseline, network = self._baseline(), fold_batch_norm(self.model, self.images)
         of_baseline = self._read(self._forward(network, baseline))
-        scores = of_baseline.new_zeros(len(self.readings), n * c)
-        for part, outputs in self._masked_outputs(network, baseline, run):
-            rows = run[part] // c
-            scores[:, run[part]] = self._read(outputs, rows) - of_baseline[:, rows]
-        scored = torch.isin(same, run) | ~live
-        scores = fill_in(scores[:, same], scored, live)
-        return {
-            reading: MaskedScores(s, b, scored)
-            for reading, s, b in zip(self.readings, scores, of_baseline, strict=True)
-        }
+        scores = of_baseline.new_zeros(len(self.readings), same.numel())
+        return same, network, baseline, of_baseline, scores, ~self.live
 
     def _baseline(self) -> Tensor:
         baseline = self.make_baseline(self.images)
@@ -201,15 +223,26 @@ class Passes:
 
     @cached_property
     def head(self) -> tuple[Tensor, Tensor]:
-        """What the head makes of a map of ones in one channel, (C, D), and of an empty map, (1, D)."""
-        activations = self.activations
-        channels = torch.arange(activations.shape[1], device=activations.device)
-        rows = []
-        for part in self._batches(len(channels), max(1, HEAD_ELEMENTS // activations[0].numel())):
-            impulses = activations.new_zeros(len(channels[part]), *activations.shape[1:])
-            impulses[torch.arange(len(impulses)), channels[part]] = 1
-            rows.append(self._run_head(0, impulses))
-        return torch.cat(rows), self._run_head(0, torch.zeros_like(activations[:1]))
+        """What the head makes of a map of ones in one channel, (C, D), and of an empty map, (1, D).
+
+        To a head that begins with a global average one cell is as good as a map, and all channels fit in one run.
+        Where the head wants maps of the layer's size, to join them with others, it gets them.
+        """
+        try:
+            return self._responses((1, 1))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return self._responses(tuple(self.activations.shape[2:]))
+
+    def _responses(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """:attr:`head` of maps of this size."""
+        channels = self.activations.shape[1]
+        ones = torch.eye(channels, dtype=self.activations.dtype, device=self.activations.device)
+        impulses = ones[..., None, None].expand(-1, -1, *size)
+        empty = self._run_head(0, torch.zeros_like(impulses[:1]))
+        parts = impulses.split(max(1, HEAD_ELEMENTS // impulses[0].numel()))
+        return torch.cat([self._run_head(0, part) for part in parts]), empty
 
     def _read(self, outputs: Tensor, rows: Tensor | None = None) -> Tensor:
         """Every reading of outputs (n, D) -> (R, n)."""
@@ -233,18 +266,19 @@ class Passes:
         """
         single = self.images[image : image + 1]
 
-        def run(images: Tensor) -> Tensor:
-            replace = lambda _: activations.clone()  # noqa: E731  (an in-place layer must not reach them)
+        def run(images: Tensor, maps: Tensor) -> Tensor:
+            replace = lambda _: maps.clone()  # noqa: E731  (an in-place layer must not reach them)
             return run_with_layer(self.model, self.layer, images, replace, self.branch)[1]
 
         try:
-            outputs = run(single)
+            outputs = run(single, activations)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
             outputs = None
         if outputs is None or len(outputs) != len(activations):
-            outputs = run(single.expand(len(activations), -1, -1, -1))
+            parts = activations.split(self.batch_size)
+            outputs = torch.cat([run(single.expand(len(part), -1, -1, -1), part) for part in parts])
         return outputs
 
     def _batches(self, total: int, size: int) -> Iterator[slice]:

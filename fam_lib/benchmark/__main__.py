@@ -1,4 +1,7 @@
-"""``make bench``, or ``make bench ARGS=retrieval``: the first word says which benchmark, the rest is for it."""
+"""``make bench``, or ``make bench ARGS=retrieval``: the first word says which benchmark, the rest is for it.
+
+``make bench ARGS="--network resnet50 --memory"`` is the paper's network, ``make bench ARGS=--help`` all options.
+"""
 
 import sys
 

@@ -1,169 +1,70 @@
-"""Table 1: what one explanation costs, ours and the peers' in the same run on the same network.
+"""What one explanation costs, ours and the peers' in one run: Table 1, and a longer comparison on several networks.
 
-The peers (captum, torchcam, grad-cam) are asked for the same thing: the gradient of |f(X)|, or masked
-forwards scored by the cosine to f(X). They are test dependencies; a peer that is not installed has no row.
+The calls that are timed are interleaved, so that a slow moment of the machine hits all of them, and before they are
+timed they are compared: see :mod:`fam_lib.benchmark.agreement`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import time
+import math
+import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fam_lib import paths
-from fam_lib.capture import evaluating, run_with_layer
-from fam_lib.explain import explain
-from fam_lib.passes import first_with_equal_mask
-from fam_lib.store import key, write_json
+from fam_lib.benchmark.agreement import Agreement, agreement
+from fam_lib.benchmark.clock import machine, timed
+from fam_lib.benchmark.floor import forward_costs
+from fam_lib.benchmark.memory import peak_memory
+from fam_lib.benchmark.networks import NETWORKS, Subject, load, narrow
+from fam_lib.benchmark.peers import Run
+from fam_lib.benchmark.rows import OURS, Rows, all_rows, rival, table1_rows
+from fam_lib.capture import evaluating
+from fam_lib.store import key, write_json, write_text
 from fam_lib.weights import state_digest
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 REPEATS = 3
+CHECKED_CHANNELS = 32
 PAPER_SECONDS = {"grad-fam": 0.05, "score-fam": 9.69}  # Table 1: ResNet-50, 256 x 128, Tesla P40
 
-Run = Callable[[], object]
+LEGEND = """\
+ratio: to the seconds of score-fam fam_lib, or of grad-fam fam_lib for rows without masked forwards; round by round
+agrees: correlation of the map with that row's; score_error: of S, from a loop with the library's own masks"""
+
+Seconds = dict[tuple[str, str], list[float]]
+Say = Callable[[str], object]
 
 
-class _Norm(nn.Module):
-    """|f(X)| as the only logit of a classifier, for libraries that explain classes."""
+def measure(rows: Rows, device: torch.device, repeats: int = REPEATS, say: Say | None = None) -> Seconds:
+    """Seconds of every row, the rows interleaved, after one warm-up of the cheap ones.
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(images).norm(dim=1, keepdim=True)
-
-
-def _captum_grad_fam(model: nn.Module, image: Tensor, layer: nn.Module) -> Run:
-    from captum.attr import LayerGradCam
-
-    gradcam = LayerGradCam(_Norm(model), layer)
-    return lambda: gradcam.attribute(image, target=0, relu_attributions=True)
-
-
-def _torchcam_grad_fam(model: nn.Module, image: Tensor, layer: nn.Module) -> Run:
-    from torchcam.methods import GradCAM
-
-    wrapped = _Norm(model)
-
-    def run() -> object:
-        with GradCAM(wrapped, layer, input_shape=tuple(image.shape[1:])) as extractor:
-            return extractor(0, wrapped(image))
-
-    return run
-
-
-def _grad_cam_grad_fam(model: nn.Module, image: Tensor, layer: nn.Module) -> Run:
-    from pytorch_grad_cam import GradCAM
-
-    def run() -> object:
-        with GradCAM(model=model, target_layers=[layer]) as cam:
-            return cam(input_tensor=image, targets=[lambda output: output.norm()])
-
-    return run
-
-
-def _torchcam_score_fam(model: nn.Module, image: Tensor, layer: nn.Module) -> Run:
-    from torchcam.methods import ScoreCAM
-
-    reference = _feature(model, image)
-
-    def run() -> object:
-        with torch.no_grad(), ScoreCAM(model, layer, input_shape=tuple(image.shape[1:])) as extractor:
-            return extractor(scores=model(image), targets=lambda output: F.cosine_similarity(output, reference, 0))
-
-    return run
-
-
-def _grad_cam_score_fam(model: nn.Module, image: Tensor, layer: nn.Module) -> Run:
-    from pytorch_grad_cam import ScoreCAM
-    from pytorch_grad_cam import score_cam as module
-
-    # The package's progress bar cannot be turned off; this replaces the name in its module only.
-    module.tqdm = SimpleNamespace(tqdm=lambda batches, *_args, **_options: batches)
-    reference = _feature(model, image)
-
-    def run() -> object:
-        with ScoreCAM(model=model, target_layers=[layer]) as cam:
-            return cam(input_tensor=image, targets=[lambda output: F.cosine_similarity(output, reference, 0)])
-
-    return run
-
-
-PEERS: dict[tuple[str, str], tuple[str, Callable[[nn.Module, Tensor, nn.Module], Run]]] = {
-    ("grad-fam", "captum"): ("captum", _captum_grad_fam),
-    ("grad-fam", "torchcam"): ("torchcam", _torchcam_grad_fam),
-    ("grad-fam", "grad-cam"): ("pytorch_grad_cam", _grad_cam_grad_fam),
-    ("score-fam", "torchcam"): ("torchcam", _torchcam_score_fam),
-    ("score-fam", "grad-cam"): ("pytorch_grad_cam", _grad_cam_score_fam),
-}
-
-
-@torch.no_grad()
-def _feature(model: nn.Module, image: Tensor) -> Tensor:
-    return model(image)[0]
-
-
-def runs(model: nn.Module, image: Tensor, layer: nn.Module) -> dict[tuple[str, str], Run]:
-    """What is timed: (method, library) -> a call that explains the image once. The model must be in eval mode."""
-    ours: dict[tuple[str, str], Run] = {
-        ("forward", "torch"): lambda: _feature(model, image),
-        ("uniform", "fam_lib"): lambda: explain(model, image, "uniform", layer),
-        ("grad-fam", "fam_lib"): lambda: explain(model, image, "grad-fam", layer),
-        ("score-fam", "fam_lib"): lambda: explain(model, image, "score-fam", layer),
-    }
-    installed = {name: make for name, (module, make) in PEERS.items() if find_spec(module)}
-    return ours | {name: make(model, image, layer) for name, make in installed.items()}
-
-
-def measure(model: nn.Module, image: Tensor, layer: nn.Module, repeats: int = REPEATS) -> dict[str, list[float]]:
-    """Seconds of every run, the runs interleaved so that a slow moment of the machine hits all of them.
+    Args:
+        rows: what is timed; the model in eval mode.
+        device: where it runs.
+        repeats: rounds.
+        say: told about every call that was timed.
 
     Returns:
-        "method library" -> its seconds, one per repeat, after one warm-up of the cheap ones.
+        (method, library) -> its seconds, one per round.
     """
-    with evaluating(model):
-        todo = runs(model, image, layer)
-        seconds: dict[str, list[float]] = {" ".join(name): [] for name in todo}
-        for name, run in todo.items():
-            if name[0] != "score-fam":
-                run()
-        for _ in range(repeats):
-            for name, run in todo.items():
-                seconds[" ".join(name)].append(_timed(run, image.device))
+    seconds: Seconds = {name: [] for name in rows}
+    for row in rows.values():
+        if not row.forwards:
+            row.run()
+    for i in range(repeats):
+        for name, row in rows.items():
+            seconds[name].append(timed(row.run, device)[0])
+            if say:
+                say(f"round {i + 1} of {repeats}: {' '.join(name)} {seconds[name][-1]:.3g} s")
     return seconds
-
-
-def _timed(run: Run, device: torch.device) -> float:
-    _synchronise(device)
-    start = time.perf_counter()
-    run()
-    _synchronise(device)
-    return time.perf_counter() - start
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def machine(device: torch.device) -> str:
-    """The device in words, without the machine's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cache: Path | None = None) -> pd.DataFrame:
@@ -171,58 +72,118 @@ def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cach
 
     A time never repeats to the digit: without the cache every run would change the table.
 
+    Args:
+        model: behind global average pooling, with an affine head: "fam" is the closed form of Grad-FAM.
+        image: normalised as the model wants it.
+        layer: the layer to explain; None takes ``model.layer``.
+        cache: folder; None takes `fam_lib.paths.CACHE`.
+
     Returns:
         Columns method, library, seconds (median), seconds_min, seconds_max, masked_forwards (ours: distinct masks
         of live channels), device, paper_seconds.
     """
-    layer, image = layer or model.layer, image.to(next(model.parameters()).device)
+    subject = Subject(model, layer or model.layer, image.to(next(model.parameters()).device))
+    device = subject.image.device
     name = key(
         "table1", CODE_VERSION, state_digest(model), getattr(model, "feature", ""), list(image.shape),
-        [name for name, module in model.named_modules() if module is layer], machine(image.device),
+        [name for name, module in model.named_modules() if module is subject.layer], machine(device),
     )  # fmt: skip
     path = (cache or paths.CACHE) / "benchmarks" / f"{name}.json"
-    if not path.exists():
-        write_json(path, measure(model, image, layer))
-    seconds = json.loads(path.read_text(encoding="utf-8"))
-    forwards = _distinct_masks(model, image, layer)
-    return pd.DataFrame([_row(entry, times, forwards, image.device) for entry, times in seconds.items()])
-
-
-def _row(entry: str, times: list[float], forwards: tuple[int, int], device: torch.device) -> dict[str, object]:
-    method, library = entry.split(" ")
-    distinct, channels = forwards
-    masked = None if method != "score-fam" else distinct if library == "fam_lib" else channels
-    return {
-        "method": method,
-        "library": library,
-        "seconds": median(times),
-        "seconds_min": min(times),
-        "seconds_max": max(times),
-        "masked_forwards": masked,
-        "device": machine(device),
-        "paper_seconds": PAPER_SECONDS.get(method) if library == "fam_lib" else None,
-    }
-
-
-def _distinct_masks(model: nn.Module, image: Tensor, layer: nn.Module) -> tuple[int, int]:
     with evaluating(model):
-        activations = run_with_layer(model, layer, image)[0]
-    live = activations.amax((2, 3)) > activations.amin((2, 3))
-    return len(first_with_equal_mask(activations)[live].unique()), live.numel()
+        rows = table1_rows(subject)
+        if not path.exists():
+            write_json(path, [[*name, times] for name, times in measure(rows, device).items()])
+    stored = {(method, library): times for method, library, times in json.loads(path.read_text(encoding="utf-8"))}
+    frame = _times(rows, stored, device)
+    frame["paper_seconds"] = [PAPER_SECONDS.get(m) if lib == OURS else None for m, lib in stored]
+    return frame
+
+
+def _times(rows: Rows, seconds: Seconds, device: torch.device) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "method": method,
+            "library": library,
+            "seconds": median(times),
+            "seconds_min": min(times),
+            "seconds_max": max(times),
+            "masked_forwards": rows[method, library].forwards,
+            "device": machine(device),
+        }
+        for (method, library), times in seconds.items()
+    )
+
+
+def compare(subject: Subject, repeats: int = REPEATS, memory: bool = False, say: Say = print) -> pd.DataFrame:
+    """Compare ours with the peers, the loop and plain forwards: first what they find, then what they cost.
+
+    Args:
+        subject: network in eval mode, layer and image.
+        repeats: rounds.
+        memory: run every row once more, in a process of its own, for its peak memory.
+        say: told about the progress, and given the table of :func:`fam_lib.benchmark.floor.forward_costs`.
+
+    Returns:
+        The columns of :func:`table1` but the paper's, and ms_per_forward (seconds / masked_forwards), ratio (median
+        over the rounds of the seconds to those of our exact Score-FAM, or Grad-FAM for the rows without masked
+        forwards), ratio_min, ratio_max, agrees and score_error (:class:`Agreement`, of the first 32 channels),
+        peak_mb (:func:`peak_memory`; NaN if not asked for).
+    """
+    floor, device = forward_costs(subject), subject.image.device
+    say(f"milliseconds of a forward on {machine(device)}\n{floor.round(2).to_string(index=False)}")
+    batch = int(floor["batch"][floor["plain_ms"].idxmin()])
+    checked = narrow(subject, CHECKED_CHANNELS)
+    agreements = agreement(all_rows(checked, batch), checked)
+    rows = all_rows(subject, batch)
+    say(_expected_duration(rows, floor, repeats + memory))
+    seconds = measure(rows, device, repeats, say)
+    frame = _times(rows, seconds, device)
+    frame["ms_per_forward"] = 1000 * frame["seconds"] / frame["masked_forwards"]
+    frame[["ratio", "ratio_min", "ratio_max"]] = [_ratios(seconds[name], seconds[rival(rows[name])]) for name in rows]
+    frame[["agrees", "score_error"]] = [agreements.get(name, Agreement(math.nan, math.nan)) for name in rows]
+    frame["peak_mb"] = [peak_memory(_run_of, subject, batch, name) if memory else math.nan for name in rows]
+    return frame
+
+
+def _ratios(times: list[float], ours: list[float]) -> tuple[float, float, float]:
+    ratios = [a / b for a, b in zip(times, ours, strict=True)]
+    return median(ratios), min(ratios), max(ratios)
+
+
+def _run_of(subject: Subject, batch: int, name: tuple[str, str]) -> Run:
+    return all_rows(subject, batch)[name].run
+
+
+def _expected_duration(rows: Rows, floor: pd.DataFrame, rounds: int) -> str:
+    """At most so long: every forward at the price of the dearest batch size."""
+    forwards = sum(row.forwards or 0 for row in rows.values())
+    minutes = rounds * forwards * floor["plain_ms"].max() / 60_000
+    return f"{rounds} rounds of {forwards:,} forwards, at most about {math.ceil(minutes)} min"
+
+
+def _at_least_1(word: str) -> int:
+    if int(word) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {word}")
+    return int(word)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure anew and print, for ``make bench``: an ImageNet EfficientNet-Lite0 on a photograph."""
-    from fam_lib.photographs import load_photographs
-    from fam_lib.weights import imagenet_lite0
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--size", type=int, default=128, help="side of the image in pixels")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    """Time ours beside the peers, the loop and plain forwards, for ``make bench``; CSV files go to build/bench/."""
+    parser = argparse.ArgumentParser(prog="fam_lib.benchmark explain", description=main.__doc__)
+    parser.add_argument("--network", choices=[*NETWORKS, "all"], default="default", help="what to explain")
+    parser.add_argument("--repeats", type=_at_least_1, default=REPEATS, help="rounds; the median is reported")
+    parser.add_argument(
+        "--channels", type=_at_least_1, help="explain only the first channels of the layer, in every library"
+    )
+    parser.add_argument("--memory", action="store_true", help="peak memory too: every row once more, in a new process")
     options = parser.parse_args(arguments)
-    model = imagenet_lite0(0)
-    image = load_photographs(["cat"], options.size) * 2 - 1
-    seconds = measure(model, image, model.bn2, options.repeats)
-    forwards = _distinct_masks(model, image, model.bn2)
-    frame = pd.DataFrame([_row(entry, times, forwards, image.device) for entry, times in seconds.items()])
-    print(frame.drop(columns=["paper_seconds"]).to_string(index=False))
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, for every library
+    for name in NETWORKS if options.network == "all" else [options.network]:
+        subject = load(name) if options.channels is None else narrow(load(name), options.channels)
+        print(f"\n{name}: image {' x '.join(map(str, subject.image.shape[-2:]))}, {machine(subject.image.device)}")
+        frame = compare(subject, options.repeats, options.memory, lambda text: print(text, file=sys.stderr))
+        print(frame.drop(columns=["device"]).to_string(index=False, float_format="{:.4g}".format, na_rep=""))
+        print(LEGEND)
+        path = paths.BUILD / "bench" / f"{name}.csv"
+        write_text(path, frame.to_csv(index=False, float_format="%.6g"))
+        print(f"written to {path}")

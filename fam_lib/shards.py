@@ -30,8 +30,9 @@ def remember(path: Path | None, compute: Callable[[], Any]) -> Any:
 
 def save(path: Path, result: Any) -> None:
     """Write a result atomically."""
-    with atomic_path(path) as temporary:
-        torch.save(result, temporary)
+    # Through an open file: given a path, torch writes its name, here a random one, into the archive.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(result, file)
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> Any:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from lightning_fabric import Fabric
+from torch import nn
 
 import fam_lib.reid
 import toy_project as toys
 from evaluation_toys import SIZE
 from fam_lib import paths
-from fam_lib.reid import experiment
+from fam_lib.reid import experiment, scale
+from fam_lib.reid.scale import Rates
 from tools import evaluate
 
 PARAMETERS = """\
@@ -23,6 +28,7 @@ n_ablated: int = 2
 layers: list[str] = ["backbone.blocks.3"]
 n_shown: int = 3
 seed: int = 0"""
+MODEL = nn.Identity()
 PROFILE = "description: toys\ndataset: synthetic\nnumbers_only: false\nnotebooks: [03_reid_evaluation]\n"
 
 
@@ -45,10 +51,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
     def prepare(*arguments: str) -> tuple:
         calls.append(arguments)
-        return "data", "model", SimpleNamespace(size=SIZE)
+        return "data", MODEL, SimpleNamespace(size=SIZE)
 
+    def run(*arguments: object, fabric: Fabric) -> None:
+        calls.append((*arguments, fabric.world_size))
+
+    for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(fam_lib.reid, "prepare", prepare)
-    monkeypatch.setattr(experiment, "run", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(experiment, "run", run)
     return calls
 
 
@@ -57,7 +68,7 @@ def test_the_parameters_are_those_that_the_notebook_would_get(
     workbook: Path, asked: list[tuple], capsys: pytest.CaptureFixture, profile: str, used: tuple
 ) -> None:
     assert evaluate.main([profile, "--data-root", "elsewhere"]) == 0
-    assert asked == [(profile, "elsewhere"), ("model", "data", SIZE, *used)]
+    assert asked == [(profile, "elsewhere"), (MODEL, "data", SIZE, *used, 1)]
     assert f"make reproduce PROFILE={profile} reads the results" in capsys.readouterr().out
 
 
@@ -93,3 +104,34 @@ def test_data_that_are_not_there_are_one_line(
     assert evaluate.main(["few"]) == 1
     assert capsys.readouterr().err == "the data folder elsewhere does not exist\n"
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "devices", "nodes"),
+    [([], 4, 3), (["--devices", "2"], 2, 3), (["--devices", "2", "--nodes", "1"], 2, 1)],
+)
+def test_torchrun_says_how_many_processes_there_are(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], devices: int, nodes: int
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
+    options = evaluate._parse(["quick", *arguments])
+    assert (options.devices, options.nodes) == (devices, nodes)
+
+
+def test_an_estimate_is_printed_and_nothing_is_evaluated(
+    workbook: Path, asked: list[tuple], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(scale, "measure", lambda *arguments: asked.append(arguments) or Rates(1, 0, 0))
+    assert evaluate.main(["few", "--estimate"]) == 0
+    assert asked == [("few", ""), (MODEL, "data", SIZE)]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:4] == ["dataset", "n_queries", "devices", "seconds"]
+    assert lines[3][:4] == ["Market1501", "3368", "64", "56"]  # 14 of 842 shards of four
+
+
+def test_it_is_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.evaluate", "nope"], capture_output=True, text=True, cwd=paths.ROOT
+    )
+    assert done.returncode == 1 and done.stderr.startswith("no profile 'nope'")

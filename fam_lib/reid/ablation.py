@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from fam_lib.explain import METHODS, Method
@@ -58,6 +59,7 @@ def ablation_table(
     *,
     seed: int = 0,
     cache: Path | None = None,
+    fabric: Fabric | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Every choice varied alone, for some methods; each choice begins with what Table 2 uses, its default.
@@ -70,18 +72,19 @@ def ablation_table(
         layers: dotted names of other layers to explain.
         seed: of the random controls.
         cache: folder of the shards; None is the workbook's cache.
+        fabric: processes that share the work, as in :func:`fam_lib.reid.evaluation.explain_queries`.
         progress: show progress bars.
 
     Returns:
         Columns dataset, choice, setting, default, method, n_queries, the columns of Eq. 15-17 and retained_area.
         An average of another kind (ratio of means) has no interval.
     """
-    explain = partial(explain_queries, model, cache=cache, seed=seed, progress=progress)
-    score = partial(score_queries, cache=cache, progress=progress)
+    explain = partial(explain_queries, cache=cache, seed=seed, fabric=fabric, progress=progress)
+    score = partial(score_queries, cache=cache, fabric=fabric, progress=progress)
     thresholds = {
         _zones(*zones): partial(explanation_mask, low=zones[0], high=zones[1], delta=zones[2]) for zones in ZONES
     }
-    maps = explain(queries, [*ABLATED, *REWEIGHTED.values()])
+    maps = explain(model, queries, [*ABLATED, *REWEIGHTED.values()])
     results = score(model, queries, maps, {EQ14: explanation_mask, **thresholds})
     usual = results[results["keep"] == EQ14]
     table: list[dict[str, Any]] = []
@@ -110,19 +113,19 @@ def ablation_table(
     eq14 = {EQ14: explanation_mask}
     add_default("baseline", BLURRED)
     for name in [name for name in baselines(model) if name != BLURRED]:
-        other = explain(queries, ABLATED, baseline=name)
+        other = explain(model, queries, ABLATED, baseline=name)
         add("baseline", name, score(model, queries, other, eq14, baseline=name))
 
     if layers:
         add_default("layer", "the last map", ANY_LAYER)
     for layer in layers:
-        add("layer", layer, score(model, queries, explain(queries, ANY_LAYER, layer=layer), eq14), ANY_LAYER)
+        add("layer", layer, score(model, queries, explain(model, queries, ANY_LAYER, layer=layer), eq14), ANY_LAYER)
 
     add_default("feature", FEATURES[model.feature])
     for feature in [feature for feature in FEATURES if feature != model.feature]:
         changed = model.returning(feature)
         again = look_up(changed, queries.image_set, queries.gallery_set, size)
-        other = explain_queries(changed, again, ABLATED, cache, seed=seed, progress=progress)
+        other = explain(changed, again, ABLATED)
         add("feature", FEATURES[feature], score(changed, again, other, eq14))
     return pd.DataFrame(table)
 

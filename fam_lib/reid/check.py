@@ -24,7 +24,7 @@ from fam_lib import paths
 from fam_lib.profiles import short
 from fam_lib.reid import cuhk03
 from fam_lib.reid.config import TrainConfig
-from fam_lib.reid.data import DISTRACTOR_ID, UNREADABLE, ReidData
+from fam_lib.reid.data import DISTRACTOR_ID, TRAIN_FOLDER, UNREADABLE, ReidData
 from fam_lib.reid.datasets import KNOWN, Counts, counts, missing, open_dataset
 from fam_lib.store import sha256
 
@@ -95,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sound = True
     for name in options.names or KNOWN:
         if (absent := missing(name, root)) is not None:
-            print(f"{name}: not there, {short(absent)} is missing")
+            advice = "; give the folder above the data set" if (root / TRAIN_FOLDER).is_dir() else ""
+            print(f"{name}: not there, {short(absent)} is missing{advice}")
             sound &= not options.names
         else:
             sound &= _report(name, root)

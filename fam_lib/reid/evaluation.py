@@ -3,6 +3,11 @@
 Two steps, each of which writes what it has done to the cache as it goes, so that a run that was killed goes on
 where it stopped: :func:`explain_queries` makes the maps, :func:`score_queries` measures them. Both name their
 files by everything that went in. The tables are computed from the results in no time, and are not kept.
+
+Several processes share the files that are missing, each whole file to one process, and write them to one folder.
+The files are the same however many processes there were, if all compute alike. On a CPU that means: with the same
+number of threads in each (OMP_NUM_THREADS), on which the last bits of a map depend, about 1e-6 of its maximum. Where
+two pixels were equal up to rounding this can move a digit of a table.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -59,6 +65,7 @@ def explain_queries(
     baseline: str = BLURRED,
     other: int = 0,
     seed: int = 0,
+    fabric: Fabric | None = None,
     progress: bool = True,
 ) -> dict[str, Tensor]:
     """The raw map of every query by every method, resumable.
@@ -73,6 +80,7 @@ def explain_queries(
         other: place in the rank list, from 0, of the image that the RAM family compares with (Section 4.1: the
             first).
         seed: of the random controls.
+        fabric: processes that share the work; all of them make this call. None is one process.
         progress: show a progress bar with the time left on stderr.
 
     Returns:
@@ -83,26 +91,61 @@ def explain_queries(
     device = next(model.parameters()).device
     seen_by = [*_network(model, queries), layer or "", baseline, seed]
     explained = model.layer if layer is None else resolve_layer(model, layer)
-    maps: dict[str, list[Tensor]] = {row.name: [] for row in rows}
-    with tqdm(total=len(queries), desc="maps", unit="query", disable=not progress) as bar:
-        for numbers in torch.arange(len(queries)).split(MAP_SHARD):
-            images, best = fingerprint(queries.image_set.subset(numbers)), queries.best[numbers, other]
-            compared = fingerprint(queries.gallery_set.subset(best))
-            files = {}
-            for row in rows:
-                reference = compared if row.reference == "other" else None
-                files[row.name] = folder / f"{key(*seen_by, row.name, images, reference)}.pt"
-            if missing := [row for row in rows if not files[row.name].exists()]:
-                made = explain_all(
-                    model, queries.images[numbers].to(device), missing, explained, seed=seed,
-                    other=queries.gallery[best].to(device), classifier=model.head, baseline=baselines(model)[baseline],
-                )  # fmt: skip
-                for name, explanation in made.items():
-                    shards.save(files[name], explanation.cam.cpu())
-            for name, path in files.items():
-                maps[name].append(shards.load(path))
-            bar.update(len(numbers))
-    return {name: torch.cat(parts) for name, parts in maps.items()}
+    parts = torch.arange(len(queries)).split(MAP_SHARD)
+
+    def files_of(numbers: Tensor) -> dict[str, Path]:
+        images = fingerprint(queries.image_set.subset(numbers))
+        compared = fingerprint(queries.gallery_set.subset(queries.best[numbers, other]))
+        references = [compared if row.reference == "other" else None for row in rows]
+        names = [key(*seen_by, row.name, images, reference) for row, reference in zip(rows, references, strict=True)]
+        return {row.name: folder / f"{name}.pt" for row, name in zip(rows, names, strict=True)}
+
+    def make(shard: int) -> None:
+        numbers = parts[shard]
+        missing = [row for row in rows if not files[shard][row.name].exists()]
+        if not missing:  # someone else was faster
+            return
+        made = explain_all(
+            model, queries.images[numbers].to(device), missing, explained, seed=seed,
+            other=queries.gallery[queries.best[numbers, other]].to(device), classifier=model.head,
+            baseline=baselines(model)[baseline],
+        )  # fmt: skip
+        for name, explanation in made.items():
+            shards.save(files[shard][name], explanation.cam.cpu())
+
+    files = [files_of(numbers) for numbers in parts]
+    _make_missing([list(named.values()) for named in files], make, "maps", fabric, progress)
+    return {row.name: torch.cat([shards.load(named[row.name]) for named in files]) for row in rows}
+
+
+def _make_missing(
+    files: Sequence[Sequence[Path]], make: Callable[[int], None], what: str, fabric: Fabric | None, progress: bool
+) -> None:
+    """Have the processes make all shards of which a file is missing, and wait until all of them are there.
+
+    Args:
+        files: of each shard.
+        make: makes what is missing of one shard, given by its number.
+        what: for the progress bar of the first process, which shows its own share.
+        fabric: the processes; None is this one alone.
+        progress: show the bar.
+    """
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    # One process says what is missing: the others might look when a part of it is there already.
+    missing = fabric.broadcast(_missing(files))
+    share = missing[fabric.global_rank :: fabric.world_size]
+    what += f", 1 of {fabric.world_size} processes" if fabric.world_size > 1 else ""
+    for shard in tqdm(share, what, unit="shard", disable=not (progress and share and fabric.is_global_zero)):
+        make(shard)
+    fabric.barrier()
+    # Where a shared folder shows a new file late, or another machine ranks the gallery differently.
+    for shard in _missing(files):
+        make(shard)
+
+
+def _missing(files: Sequence[Sequence[Path]]) -> list[int]:
+    """Numbers of the shards of which a file is not there."""
+    return [shard for shard, paths_of_shard in enumerate(files) if not all(path.exists() for path in paths_of_shard)]
 
 
 def _network(model: ReidModel, queries: Queries) -> list:
@@ -152,6 +195,7 @@ def score_queries(
     cache: Path | None = None,
     *,
     baseline: str = BLURRED,
+    fabric: Fabric | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Retrieve with every explanation map of every query, resumable.
@@ -166,6 +210,7 @@ def score_queries(
         rules: name -> which pixels are kept; the cache knows them by their names.
         cache: folder of the shards; None is the workbook's cache.
         baseline: a name of :func:`baselines`.
+        fabric: processes that share the work, as in :func:`explain_queries`.
         progress: show a progress bar with the time left on stderr.
 
     Returns:
@@ -181,19 +226,26 @@ def score_queries(
     seen_by = [*_network(model, queries), baseline, list(rules), queries.gallery_fingerprint]
     parts = torch.arange(len(queries)).split(SCORE_SHARD)
     images = [fingerprint(queries.image_set.subset(numbers)) for numbers in parts]
-    frames = []
-    with tqdm(total=len(maps) * len(queries), desc="results", unit="map", disable=not progress) as bar:
-        for name, cams in maps.items():
-            for numbers, files in zip(parts, images, strict=True):
-                cam = cams[numbers]
-                path = folder / f"{key(*seen_by, _is_normalised(name), files, cam.numpy().tobytes())}.csv"
-                if not path.exists():
-                    frame = _score_shard(model, queries.subset(numbers), cam, name, rules, baseline)
-                    with atomic_path(path) as temporary:
-                        frame.to_csv(temporary, index=False, lineterminator="\n")
-                # What was just written is read again, so that a run gives the same digits the second time.
-                frames.append(_read_results(path, len(rules) * len(numbers)).assign(method=name))
-                bar.update(len(numbers))
+    work = [(name, numbers, of_part) for name in maps for numbers, of_part in zip(parts, images, strict=True)]
+    files = [
+        folder / f"{key(*seen_by, _is_normalised(name), of_part, maps[name][numbers].numpy().tobytes())}.csv"
+        for name, numbers, of_part in work
+    ]
+
+    def make(shard: int) -> None:
+        name, numbers, _ = work[shard]
+        if files[shard].exists():  # two methods with the same map share a file
+            return
+        frame = _score_shard(model, queries.subset(numbers), maps[name][numbers], name, rules, baseline)
+        with atomic_path(files[shard]) as temporary:
+            frame.to_csv(temporary, index=False, lineterminator="\n")
+
+    _make_missing([[path] for path in files], make, "results", fabric, progress)
+    # What was just written is read again, so that a run gives the same digits the second time.
+    frames = [
+        _read_results(path, len(rules) * len(numbers)).assign(method=name)
+        for path, (name, numbers, _) in zip(files, work, strict=True)
+    ]
     return pd.concat(frames, ignore_index=True)
 
 

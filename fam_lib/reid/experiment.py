@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from fam_lib.reid.ablation import REWEIGHTED, ablation_table
@@ -47,11 +48,14 @@ def run(
     layers: Sequence[str] = (),
     seed: int = 0,
     cache: Path | None = None,
+    fabric: Fabric | None = None,
     progress: bool = True,
 ) -> Evidence:
     """Explain the queries by every method, measure the maps, and vary the choices behind them.
 
-    Every part is kept in the cache as it is made, so a run that was killed goes on where it stopped.
+    Every part is kept in the cache as it is made, so a run that was killed goes on where it stopped. Several
+    processes share the parts that are missing, and each of them gets the whole evidence; each by itself ranks the
+    gallery, reads what the others made, and computes the tables.
 
     Args:
         model: the network.
@@ -61,19 +65,22 @@ def run(
         n_ablated: the first so many of them serve the ablations; 0 takes all.
         layers: dotted names of other layers to explain in the ablation.
         seed: of the draw and of the random controls.
-        cache: folder; None is the workbook's cache.
+        cache: folder, the same for all processes; None is the workbook's cache.
+        fabric: processes that share the work; all of them make this call. None is one process.
         progress: show progress bars with the time left on stderr.
     """
     queries = load_queries(model, data, size, n_queries, seed)
     # What Score-FAM with other weights and Score-CAM of other classes need is read off the same forwards.
     methods = [*TABLE2_METHODS, *REWEIGHTED.values(), *runners_up(model)]
-    maps = explain_queries(model, queries, methods, cache, seed=seed, progress=progress)
+    maps = explain_queries(model, queries, methods, cache, seed=seed, fabric=fabric, progress=progress)
     shown = {name: maps[name] for name in TABLE2_METHODS}
     some = queries.subset(torch.arange(len(queries))[: n_ablated or None])
     return Evidence(
         queries=queries,
         maps=shown,
-        results=score_queries(model, queries, shown, cache=cache, progress=progress),
-        ablation=ablation_table(model, some, size, data.label, layers, seed=seed, cache=cache, progress=progress),
-        dependence=dependence_table(data.label, model, queries, maps, cache, seed),
+        results=score_queries(model, queries, shown, cache=cache, fabric=fabric, progress=progress),
+        ablation=ablation_table(
+            model, some, size, data.label, layers, seed=seed, cache=cache, fabric=fabric, progress=progress
+        ),
+        dependence=dependence_table(data.label, model, queries, maps, cache, seed, fabric),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from fam_lib.capture import evaluating
@@ -49,6 +50,7 @@ def dependence_table(
     maps: Mapping[str, Tensor],
     cache: Path | None = None,
     seed: int = 0,
+    fabric: Fabric | None = None,
 ) -> pd.DataFrame:
     """How alike the maps of one query are for several references; 1 means that the reference does not matter.
 
@@ -59,12 +61,13 @@ def dependence_table(
         maps: of :func:`explain_queries`, with the rows of :func:`runners_up`, score-fam and uniform.
         cache: folder of the shards; None is the workbook's cache.
         seed: of the random controls.
+        fabric: processes that share the work, as in :func:`fam_lib.reid.evaluation.explain_queries`.
 
     Returns:
         Columns dataset, statement, value (mean over queries of Pearson's r between raw maps), lo, hi, n.
     """
     rams = [
-        explain_queries(model, queries, ["ram"], cache, other=place, seed=seed, progress=False)["ram"]
+        explain_queries(model, queries, ["ram"], cache, other=place, seed=seed, fabric=fabric, progress=False)["ram"]
         for place in range(REFERENCES)
     ]
     classes = [maps[_class_name(place)] for place in range(REFERENCES)]

@@ -1,4 +1,4 @@
-"""BYOL: loss, schedules, target network, views, resuming and k-NN, against closed forms and oracles."""
+"""BYOL and SimCLR: losses, schedules, target, views, resuming and k-NN, against closed forms and oracles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from fam_lib import byol, explain
-from fam_lib.byol import BYOL, BYOLConfig, byol_loss, rate_at, tau_at, train_byol, training
+from fam_lib.byol import BYOL, BYOLConfig, SimCLR, byol_loss, rate_at, simclr_loss, tau_at, train_byol, training
 from fam_lib.byol.views import Views
 from fam_lib.localisation import map_area
 
@@ -32,6 +32,7 @@ TINY = BYOLConfig(
     learning_rate=1.0,
     warmup_epochs=1,
 )
+CONTRASTIVE = replace(TINY, pretext="simclr")
 IMAGES = torch.randint(0, 256, (9, 3, 32, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
 
@@ -102,6 +103,46 @@ def test_the_target_has_batch_norm_statistics_of_its_own() -> None:
     assert not torch.equal(norm.running_mean, before)
 
 
+def nt_xent(z0: Tensor, z1: Tensor, temperature: float = 0.5) -> Tensor:
+    """Equation 1 of the SimCLR paper, view by view and term by term."""
+    views, n = [*z0, *z1], len(z0)
+    losses = []
+    for i, z in enumerate(views):
+        likeness = [torch.exp(z @ other / (z.norm() * other.norm()) / temperature) for other in views]
+        losses.append(-torch.log(likeness[(i + n) % (2 * n)] / (sum(likeness) - likeness[i])))
+    return sum(losses) / (2 * n)
+
+
+def test_the_contrastive_loss_is_the_explicit_sum_and_so_is_its_gradient() -> None:
+    z0, z1 = (z.requires_grad_() for z in tensors(4, (5, 3), (5, 3)))
+    loss, expected = simclr_loss(z0, z1), nt_xent(z0, z1)
+    torch.testing.assert_close(loss, expected)
+    for found, right in zip(torch.autograd.grad(loss, (z0, z1)), torch.autograd.grad(expected, (z0, z1)), strict=True):
+        torch.testing.assert_close(found, right)  # both views get one: nothing is detached
+
+
+def test_the_contrastive_loss_by_hand() -> None:
+    east, north = torch.eye(2)
+    # The other view has cosine 1, the two others 0: e^2 of e^2 + 2.
+    agree = torch.stack([east, north])
+    assert simclr_loss(agree, 3 * agree).item() == pytest.approx(-math.log(math.e**2 / (math.e**2 + 2)), abs=1e-6)
+    # Collapse costs what guessing among the three other views costs.
+    alike = torch.stack([east, east])
+    assert simclr_loss(alike, alike).item() == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_simclr_is_one_network_whose_gradient_reaches_every_weight() -> None:
+    model = SimCLR(CONTRASTIVE)
+    views = tensors(1, (4, 3, 32, 16), (4, 3, 32, 16))
+    loss, z0 = model(*views)
+    online = [model.projector(model.backbone(view)) for view in views]
+    torch.testing.assert_close(loss, nt_xent(*online))
+    torch.testing.assert_close(z0, online[0].detach())
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert same_weights(byol.make_backbone(CONTRASTIVE), byol.make_backbone(TINY)), "both tasks start from one network"
+
+
 # ---- schedules and optimiser ----------------------------------------------------------------------------
 
 
@@ -123,9 +164,10 @@ def test_learning_rate_at_given_steps() -> None:
     assert rates[29] == pytest.approx(0)
 
 
+@pytest.mark.parametrize("pretext", byol.PRETEXTS)
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
-def test_biases_and_norm_layers_are_not_decayed_and_the_target_is_not_optimised(name: str) -> None:
-    model = BYOL(TINY)
+def test_biases_and_norm_layers_are_not_decayed_and_the_target_is_not_optimised(name: str, pretext: str) -> None:
+    model = byol.make_network(replace(TINY, pretext=pretext))
     decayed, plain = byol.make_optimiser(model, replace(TINY, optimiser=name)).param_groups
     assert decayed["weight_decay"] == TINY.weight_decay and plain["weight_decay"] == 0
     assert all(p.dim() > 1 for p in decayed["params"]) and all(p.dim() == 1 for p in plain["params"])
@@ -140,7 +182,8 @@ def test_milestones_are_those_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"optimiser": "adam"}, {"epochs": 0}, {"batch_size": 1}, {"warmup_epochs": 6}, {"tau": 1.1}]
+    "wrong",
+    [{"optimiser": "adam"}, {"epochs": 0}, {"batch_size": 1}, {"warmup_epochs": 6}, {"tau": 1.1}, {"pretext": "moco"}],
 )
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -208,14 +251,32 @@ def test_the_online_backbone_is_kept_not_the_target(trained) -> None:
         assert not torch.equal(checkpoint.backbone.conv1[0].weight, untrained.backbone.conv1[0].weight)
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(trained, tmp_path: Path) -> None:
-    _, expected, _ = trained
-    part = train_byol(IMAGES, TINY, tmp_path, stop_after=3)
+@pytest.mark.parametrize("config", [TINY, CONTRASTIVE], ids=byol.PRETEXTS)
+def test_an_interrupted_training_ends_with_the_same_weights(config: BYOLConfig, tmp_path: Path) -> None:
+    expected = train_byol(IMAGES, config, tmp_path / "whole")
+    part = train_byol(IMAGES, config, tmp_path / "parts", stop_after=3)
     assert [c.epoch for c in part] == [0, 2]
-    finished = train_byol(IMAGES, TINY, tmp_path)
+    finished = train_byol(IMAGES, config, tmp_path / "parts")
     for a, b in zip(finished, expected, strict=True):
         assert a.epoch == b.epoch and a.history == b.history
         assert same_weights(a.backbone, b.backbone)
+    assert not same_weights(finished[0].backbone, finished[-1].backbone)
+
+
+def test_the_tasks_have_folders_named_by_them_and_by_the_hash_of_all_else(tmp_path: Path) -> None:
+    tasks = [replace(config, epochs=1) for config in (TINY, CONTRASTIVE)]
+    trained = [train_byol(IMAGES, config, tmp_path)[-1] for config in tasks]
+    assert not same_weights(*(checkpoint.backbone for checkpoint in trained))
+    byol_folder, simclr_folder = sorted(path.name for path in tmp_path.iterdir())
+    assert byol_folder.startswith("byol-") and simclr_folder == byol_folder.replace("byol", "simclr")
+
+
+def test_simclr_says_its_loss_and_no_tau(tmp_path: Path) -> None:
+    lines = []
+    history = train_byol(IMAGES, CONTRASTIVE, tmp_path, progress=lines.append)[-1].history
+    assert all(0 < row["loss"] < math.log(7) + 2 / 0.5 for row in history)  # no two cosines differ by more than 2
+    for line, row in zip(lines, history, strict=True):
+        assert f"loss {row['loss']:+.3f}" in line and "tau" not in line
 
 
 def test_a_finished_training_is_read_from_the_cache(trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,19 +405,19 @@ HALF = torch.zeros(2, 4, 4, dtype=torch.bool)
 HALF[:, :2] = True  # the upper half
 
 
-def toy_maps() -> tuple[list[byol.Checkpoint], dict[str, dict[str, list[Tensor]]], list[Tensor]]:
+def toy_measures() -> tuple[list[byol.Checkpoint], dict[str, dict[str, list[dict[str, Tensor]]]], list[Tensor]]:
     """Three checkpoints and two pictures: a map in the upper left corner, one in the lower half, one that is flat."""
     corner, below = torch.zeros(2, 4, 4), 1 - HALF.float()
     corner[:, 0, :2] = 1
     checkpoints = [byol.Checkpoint(epoch, nn.Identity(), -1.0 * epoch, 1.0, ()) for epoch in (0, 2, 5)]
     maps = {"last": {"a": [below, corner, corner], "b": [corner, below, 0 * corner]}}
     correct = [torch.tensor([False, False]), torch.tensor([True, False]), torch.tensor([True, True])]
-    return checkpoints, maps, correct
+    return checkpoints, byol.measure_maps(maps, HALF), correct
 
 
 def test_the_table_of_checkpoints_by_hand() -> None:
-    checkpoints, maps, correct = toy_maps()
-    table = byol.checkpoint_table(checkpoints, maps, {"last": "layer4"}, HALF, correct, n_boot=50)
+    checkpoints, measures, correct = toy_measures()
+    table = byol.checkpoint_table(checkpoints, measures, {"last": "layer4"}, correct, 50.0, n_boot=50)
     expected = [[epoch, share, method] for epoch, share in ((0, 0), (2, 0.4), (5, 1)) for method in "ab"]
     assert table[["epoch", "share", "method"]].values.tolist() == expected
     assert set(table["map"]) == {"last"} and set(table.layer) == {"layer4"} and set(table.foreground) == {50}
@@ -372,8 +433,8 @@ def test_the_table_of_checkpoints_by_hand() -> None:
 
 
 def test_changes_are_paired_and_between_the_right_checkpoints() -> None:
-    checkpoints, maps, correct = toy_maps()
-    table = byol.changes_table(checkpoints, maps, {"last": "layer4"}, HALF, correct, n_boot=50)
+    checkpoints, measures, correct = toy_measures()
+    table = byol.changes_table(checkpoints, measures, {"last": "layer4"}, correct, n_boot=50)
 
     def found(method: str, measure: str) -> pd.DataFrame:
         return table[(table.method == method) & (table.measure == measure)]
@@ -401,9 +462,10 @@ def test_a_paired_interval_leaves_out_what_pictures_have_in_common() -> None:
         return above.where(corner == 0, corner.relu())
 
     checkpoints = [byol.Checkpoint(epoch, nn.Identity(), 0.0, 1.0, ()) for epoch in (0, 1)]
-    found = checkpoints, {"last": {"a": [cams(0.0), cams(0.2)]}}, {"last": ""}, masks, [torch.ones(40)] * 2
+    measures = byol.measure_maps({"last": {"a": [cams(0.0), cams(0.2)]}}, masks)
+    found = checkpoints, measures, {"last": ""}, [torch.ones(40)] * 2
     change = byol.changes_table(*found).query("measure == 'energy'").iloc[0]
-    levels = byol.checkpoint_table(*found)
+    levels = byol.checkpoint_table(*found, foreground=50.0)
     assert 0 < change.lo < change.change < change.hi
     assert change.hi - change.lo < 0.2 * min(levels.energy_hi - levels.energy_lo)
 

@@ -7,6 +7,8 @@ lightly's; devices, precision and processes are Lightning Fabric's; the backbone
 
 What is explained afterwards is the **online backbone** in eval mode, without the heads. That is the part that
 is kept, it has no classifier, and FAM needs none.
+
+SimCLR (Chen et al., 2020) is a second pretext task through the same training, so that tasks can be compared.
 """
 
 from fam_lib.byol.analysis import (
@@ -16,12 +18,25 @@ from fam_lib.byol.analysis import (
     extract,
     knn_correct,
     measure,
+    measure_maps,
 )
-from fam_lib.byol.config import PAPER, QUICK, STREET, STREET_HRNET, BYOLConfig
+from fam_lib.byol.config import PAPER, PRETEXTS, QUICK, STREET, STREET_HRNET, BYOLConfig
 from fam_lib.byol.experiments import EXPERIMENTS, Experiment, Quiz, imagenet, open_experiment, synthetic
 from fam_lib.byol.footage import Footage, watch
-from fam_lib.byol.network import BYOL, byol_loss, make_backbone, make_optimiser, peak_rate, rate_at, tau_at
+from fam_lib.byol.network import (
+    BYOL,
+    SimCLR,
+    byol_loss,
+    make_backbone,
+    make_network,
+    make_optimiser,
+    peak_rate,
+    rate_at,
+    simclr_loss,
+    tau_at,
+)
 from fam_lib.byol.pictures import PictureFolder, StreetPhotos, box_masks, open_classes, read_street_photos
+from fam_lib.byol.pretexts import over_seeds, pretext_table, run_pretexts
 from fam_lib.byol.probe import linear_probe, probe_table
 from fam_lib.byol.training import Checkpoint, describe, milestones, spread, train_byol, untrained
 from fam_lib.byol.views import Views, batches, make_views, normalise
@@ -30,6 +45,7 @@ __all__ = [
     "BYOL",
     "EXPERIMENTS",
     "PAPER",
+    "PRETEXTS",
     "QUICK",
     "STREET",
     "STREET_HRNET",
@@ -39,6 +55,7 @@ __all__ = [
     "Footage",
     "PictureFolder",
     "Quiz",
+    "SimCLR",
     "StreetPhotos",
     "Views",
     "batches",
@@ -53,17 +70,23 @@ __all__ = [
     "knn_correct",
     "linear_probe",
     "make_backbone",
+    "make_network",
     "make_optimiser",
     "make_views",
     "measure",
+    "measure_maps",
     "milestones",
     "normalise",
     "open_classes",
     "open_experiment",
+    "over_seeds",
     "peak_rate",
+    "pretext_table",
     "probe_table",
     "rate_at",
     "read_street_photos",
+    "run_pretexts",
+    "simclr_loss",
     "spread",
     "synthetic",
     "tau_at",

@@ -1,4 +1,4 @@
-"""``python -m fam_lib.byol EXPERIMENT``: train BYOL, on GPUs if there are any; notebook 05 reads the result.
+"""``python -m fam_lib.byol EXPERIMENT``: train BYOL or SimCLR, on GPUs if there are any; notebook 05 reads the result.
 
 It goes on where it stopped. The paper's experiment on eight GPUs:
 
@@ -8,11 +8,13 @@ It goes on where it stopped. The paper's experiment on eight GPUs:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import torch
 from lightning_fabric import Fabric
 
 from fam_lib import paths
+from fam_lib.byol.config import PRETEXTS
 from fam_lib.byol.experiments import EXPERIMENTS, open_experiment
 from fam_lib.byol.training import train_byol
 
@@ -22,6 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fam_lib.byol", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--data-root", default="", help="folder of the data sets; empty: data/")
+    parser.add_argument("--pretext", choices=PRETEXTS, default="byol", help="what is learned")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--devices", type=int, default=1, help="processes, each with a GPU of its own if there are any")
     parser.add_argument("--workers", type=int, default=1, help="processes that make views, for each device")
@@ -33,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     fabric.launch()
     train_byol(
         experiment.pictures,
-        experiment.config,
+        replace(experiment.config, pretext=options.pretext),
         fabric=fabric,
         n_workers=options.workers,
         progress=print,

@@ -18,12 +18,13 @@ from fam_lib.byol.views import normalise
 from fam_lib.capture import evaluating
 from fam_lib.explain import explain_all, to_saliency
 from fam_lib.faithfulness import Summary, paired_difference, summarise
-from fam_lib.localisation import energy_inside, map_area, map_entropy, pointing_game, region_share
+from fam_lib.localisation import energy_inside, map_area, map_entropy, pointing_game
 from fam_lib.shards import remember
 from fam_lib.weights import state_digest
 
 CODE_VERSION = 1  # raise it when the maps of :func:`explain_checkpoints` change
 Maps = Mapping[str, Mapping[str, Sequence[Tensor]]]  # map ("last", "earlier") -> method -> raw maps of each checkpoint
+Measures = Mapping[str, Mapping[str, Sequence[Mapping[str, Tensor]]]]  # the same with :func:`measure` of the maps
 
 
 @torch.no_grad()
@@ -170,12 +171,25 @@ def measure(cams: Tensor, masks: Tensor) -> dict[str, Tensor]:
     return {name: 100 * value for name, value in values.items()}
 
 
+def measure_maps(maps: Maps, masks: Tensor) -> Measures:
+    """:func:`measure` of every map: "last" and "earlier" -> method -> the measures at each checkpoint.
+
+    Args:
+        maps: "last" and "earlier" -> what :func:`explain_checkpoints` gives for that layer.
+        masks: (N, H, W) bool, the foreground.
+    """
+    return {
+        which: {method: [measure(cams, masks) for cams in series] for method, series in methods.items()}
+        for which, methods in maps.items()
+    }
+
+
 def checkpoint_table(
     checkpoints: Sequence[Checkpoint],
-    maps: Maps,
+    measures: Measures,
     layers: Mapping[str, str],
-    masks: Tensor,
     correct: Sequence[Tensor],
+    foreground: float,
     n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -183,38 +197,36 @@ def checkpoint_table(
 
     Args:
         checkpoints: C of them, the untrained network first.
-        maps: "last" and "earlier" -> what :func:`explain_checkpoints` gives for that layer.
+        measures: from :func:`measure_maps`.
         layers: "last" and "earlier" -> the layer's name.
-        masks: (N, H, W) bool, the foreground.
         correct: C tensors from :func:`knn_correct`.
+        foreground: percent of the pixels that show it: what a map without preference would score.
         n_boot: bootstrap resamples over images.
         seed: of the bootstrap.
 
     Returns:
-        Columns epoch, share (of the schedule), map, layer, method, n; foreground (percent of the pixels: what a
-        map without preference would score); the means, in percent and with their 95 % intervals ``_lo`` and
-        ``_hi``, of the quantities of :func:`measure` and of knn; undefined (flat maps, left out of energy,
-        pointing and entropy); loss.
+        Columns epoch, share (of the schedule), map, layer, method, n, foreground; the means, in percent and with
+        their 95 % intervals ``_lo`` and ``_hi``, of the quantities of :func:`measure` and of knn; undefined (flat
+        maps, left out of energy, pointing and entropy); loss.
     """
     rows = []
     for i, checkpoint in enumerate(checkpoints):
-        for which, methods in maps.items():
-            for method, cams in methods.items():
-                values = measure(cams[i], masks)
+        for which, methods in measures.items():
+            for method, series in methods.items():
+                values = series[i]
                 row = {"epoch": checkpoint.epoch, "share": checkpoint.epoch / checkpoints[-1].epoch}
-                row |= {"map": which, "layer": layers[which], "method": method, "n": len(masks)}
-                row["foreground"] = 100 * region_share(masks).mean().item()
-                for name, value in (values | {"knn": 100 * correct[i].double()}).items():
-                    row |= _columns(name, summarise(value, n_boot=n_boot, seed=seed))
+                row |= {"map": which, "layer": layers[which], "method": method, "n": len(values["energy"])}
+                row["foreground"] = foreground
+                for name, value in {**values, "knn": 100 * correct[i].double()}.items():
+                    row |= columns(name, summarise(value, n_boot=n_boot, seed=seed))
                 rows.append(row | {"undefined": int(values["energy"].isnan().sum()), "loss": checkpoint.loss})
     return pd.DataFrame(rows)
 
 
 def changes_table(
     checkpoints: Sequence[Checkpoint],
-    maps: Maps,
+    measures: Measures,
     layers: Mapping[str, str],
-    masks: Tensor,
     correct: Sequence[Tensor],
     n_boot: int = 2000,
     seed: int = 0,
@@ -232,9 +244,9 @@ def changes_table(
     last = len(checkpoints) - 1
     pairs = sorted({*((i, i + 1) for i in range(last)), (min(1, last - 1), last), (0, last)})
     values = {
-        (which, layers[which], method): [measure(cam, masks) for cam in cams]
-        for which, methods in maps.items()
-        for method, cams in methods.items()
+        (which, layers[which], method): series
+        for which, methods in measures.items()
+        for method, series in methods.items()
     }
     values["", "", ""] = [{"knn": 100 * hits.double()} for hits in correct]
     rows = []
@@ -249,5 +261,6 @@ def changes_table(
     return pd.DataFrame(rows)
 
 
-def _columns(name: str, summary: Summary) -> dict[str, float]:
+def columns(name: str, summary: Summary) -> dict[str, float]:
+    """A mean and the ends of its interval as the columns ``name``, ``name_lo`` and ``name_hi`` of a table."""
     return {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}

@@ -1,9 +1,11 @@
-"""What decides a BYOL training, and ready-made settings, from the quick one to the paper's."""
+"""What decides a training, and ready-made settings of BYOL, from the quick one to the paper's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+PRETEXTS = ("byol", "simclr")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class BYOLConfig:
         std: per channel.
         seed: of the initial weights, the order of images and the views.
         precision: Fabric's name; "32-true" on a CPU.
+        pretext: the task that is trained, "byol" or "simclr"; SimCLR has no target, and tau means nothing to it.
     """
 
     backbone: str = "resnet10t"
@@ -57,8 +60,11 @@ class BYOLConfig:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     seed: int = 0
     precision: str = "32-true"
+    pretext: str = "byol"
 
     def __post_init__(self) -> None:
+        if self.pretext not in PRETEXTS:
+            raise ValueError(f"pretext must be {' or '.join(PRETEXTS)}, got {self.pretext!r}")
         if self.optimiser not in ("lars", "sgd", "adamw"):
             raise ValueError(f"optimiser must be lars, sgd or adamw, got {self.optimiser!r}")
         if self.epochs < 1 or self.batch_size < 2:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from fam_lib import paths, shards, store
 from fam_lib.byol.config import BYOLConfig
-from fam_lib.byol.network import BYOL, make_backbone, make_optimiser, rate_at, tau_at
+from fam_lib.byol.network import BYOL, SimCLR, make_backbone, make_network, make_optimiser, rate_at, tau_at
 from fam_lib.byol.pictures import PictureFolder
 from fam_lib.byol.views import Views, batches, normalise, private_random_state
 from fam_lib.randomize import estimate_statistics
@@ -34,7 +34,7 @@ class Checkpoint:
     Attributes:
         epoch: epochs done; 0 is the untrained network the training began with.
         backbone: (N, 3, H, W) normalised images -> (N, D) features, in eval mode.
-        loss: mean loss of the last epoch, in [-4, 4], -4 is perfect agreement; NaN at epoch 0.
+        loss: mean loss of the last epoch; BYOL's lies in [-4, 4], -4 is perfect agreement; NaN at epoch 0.
         spread: see :func:`spread`, on projections of training views in the last epoch; NaN at epoch 0.
         history: a row for each epoch so far: epoch, loss, spread, rate, tau.
     """
@@ -63,13 +63,13 @@ def train_byol(
     n_threads: int | None = None,
     stop_after: int | None = None,
 ) -> list[Checkpoint]:
-    """Train, or read what an earlier call trained; an interrupted training goes on where it was.
+    """Train the pretext task of ``config``, or read what an earlier call trained; an interrupted training goes on.
 
     Args:
         images: (N, 3, H, W) uint8 or a folder of pictures, N at least ``config.batch_size``.
         config: see :class:`BYOLConfig`.
-        cache: folder in which a sub-folder named by the hash of images and config is made; None:
-            :data:`fam_lib.paths.CACHE`.
+        cache: folder in which a sub-folder named by the pretext task and the hash of images and config is made;
+            None: :data:`fam_lib.paths.CACHE`.
         fabric: devices and processes, for instance ``Fabric("gpu", devices=4)``, already launched; None is
             one process on the CPU.
         n_workers: processes that make views; the result does not depend on it.
@@ -87,7 +87,7 @@ def train_byol(
         FloatingPointError: the loss is not finite.
     """
     _check_images(images, config)
-    folder = (paths.CACHE if cache is None else Path(cache)) / f"byol-{store.key(config, _digest(images))}"
+    folder = (paths.CACHE if cache is None else Path(cache)) / _name(images, config)
     wanted = milestones(config.epochs)
     if not all(_milestone(folder, epoch).exists() for epoch in wanted):
         fabric = fabric or Fabric(accelerator="cpu", devices=1, precision=config.precision)
@@ -147,7 +147,7 @@ def _train(
     """Train from the newest state in ``folder``, or from the start, until ``last`` epochs are done."""
     with private_random_state():
         torch.manual_seed(config.seed)
-        model = BYOL(config).to(memory_format=torch.channels_last)
+        model = make_network(config).to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # as DeepMind has it; torch has none for CPUs
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     online = make_optimiser(model, config)
@@ -183,7 +183,7 @@ def _loader(
 
 def _train_epoch(
     wrapped: nn.Module,
-    model: BYOL,
+    model: BYOL | SimCLR,
     optimiser: torch.optim.Optimizer,
     views: Iterator,
     epoch: int,
@@ -219,14 +219,20 @@ def spread(features: Tensor) -> Tensor:
 
 def describe(row: dict[str, float], config: BYOLConfig) -> str:
     """One line about an epoch; it says so where the representation has collapsed."""
+    tau = f"  tau {row['tau']:.4f}" if config.pretext == "byol" else ""
     warning = "  COLLAPSED: all images get nearly one projection" if row["spread"] < COLLAPSED else ""
     return (
-        f"epoch {row['epoch']:.0f}/{config.epochs}  loss {row['loss']:+.3f}  spread {row['spread']:.2f}"
-        f"  tau {row['tau']:.4f}{warning}"
+        f"epoch {row['epoch']:.0f}/{config.epochs}  loss {row['loss']:+.3f}  spread {row['spread']:.2f}{tau}{warning}"
     )
 
 
 # ---- what is kept on disk -----------------------------------------------------------------------------
+
+
+def _name(images: Tensor | PictureFolder, config: BYOLConfig) -> str:
+    """``<pretext>-<hash>``, the hash of everything else, and so the same as when BYOL was the only task."""
+    settings = {"class": "BYOLConfig", **asdict(config)}
+    return f"{settings.pop('pretext')}-{store.key(settings, _digest(images))}"
 
 
 def _milestone(folder: Path, epoch: int) -> Path:
@@ -235,7 +241,7 @@ def _milestone(folder: Path, epoch: int) -> Path:
 
 def _save(
     folder: Path,
-    model: BYOL,
+    model: BYOL | SimCLR,
     optimiser: torch.optim.Optimizer,
     history: list[dict[str, float]],
     config: BYOLConfig,
@@ -252,7 +258,7 @@ def _save(
 
 
 def _resume(
-    folder: Path, model: BYOL, optimiser: torch.optim.Optimizer, device: torch.device
+    folder: Path, model: BYOL | SimCLR, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> list[dict[str, float]]:
     """Load the newest state, if there is one, and return the history up to it."""
     path = folder / "state.pt"

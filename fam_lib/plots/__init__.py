@@ -4,7 +4,7 @@
 pictures are made of, `style` the look, `canvas` the geometry of a page.
 """
 
-from fam_lib.plots.byol import fig_byol_trend
+from fam_lib.plots.byol import fig_byol_pretexts, fig_byol_trend
 from fam_lib.plots.charts import (
     correlations,
     effective_channels,
@@ -36,6 +36,7 @@ __all__ = [
     "fig3_explanation_maps",
     "fig4_methods",
     "fig_agreement",
+    "fig_byol_pretexts",
     "fig_byol_trend",
     "fig_correlation",
     "fig_curves",

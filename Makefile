@@ -83,18 +83,21 @@ lint: $(READY)  ## style of code and notebooks
 unit: $(READY)  ## unit tests and notebook rules
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests
 
+NBVAL = $(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg
 nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
-	@$(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	@# 01 alone: it trains the network that 03 and 04 read.
+	@$(NBVAL) notebooks/01_setup.ipynb
+	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/0[!1]*.ipynb
 
 data-check: $(READY)  ## say which Re-ID data sets are there and whether they are sound
 	@$(PY) -m fam_lib.reid.check --data-root "$(DATA_ROOT)" $(ARGS)
 
 evaluate: $(READY)  ## the heavy part of notebook 03 as a job of its own; it goes on where it stopped
-	@$(PY) -m tools.evaluate $(PROFILE) --data-root "$(DATA_ROOT)"
+	@$(PY) -m tools.evaluate $(PROFILE) --data-root "$(DATA_ROOT)" $(ARGS)
 
 lab: $(READY)  ## open the notebooks in JupyterLab; what they write goes to build/lab/
-	@$(call ASIDE,lab) $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_setup.ipynb $(ARGS)
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(call ASIDE,lab) $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_setup.ipynb $(ARGS)
 
 bench: $(READY)  ## time the methods on this machine, or the ranking: ARGS=retrieval
 	@$(PY) -m fam_lib.benchmark $(ARGS)

@@ -299,6 +299,20 @@ def test_matches_are_explained_against_the_query_and_the_query_against_the_pair(
         torch.testing.assert_close(found.pair[name].target, pair.target)
 
 
+def test_maps_of_a_rank_list_are_made_once() -> None:
+    model, cache = Counting(), {}
+    first = look_at_matches(model, rank_list(), "score-fam", "net.conv", cache=cache)
+    seen = Counting.seen
+    second = look_at_matches(model, rank_list(), "score-fam", "net.conv", rank=2, cache=cache)
+    assert Counting.seen == seen + 3 + 2 * 2  # the features, and two maps of the pair
+    assert torch.equal(first.saliency, second.saliency) and second.rank == 2
+    # What compares with another image depends on the pair.
+    one, two = (look_at_matches(model, rank_list(), "cg-ram", rank=rank, cache=cache) for rank in (1, 2))
+    assert not torch.equal(one.saliency[0], two.saliency[0])
+    for found in (one, two):
+        torch.testing.assert_close(found.saliency[0], found.pair["cg-ram"].saliency[0])
+
+
 def test_methods_without_another_image_explain_each_image_by_itself() -> None:
     model = seeded(ConvHead())
     found = look_at_matches(model, rank_list(), "grad-fam")
@@ -309,7 +323,7 @@ def test_methods_without_another_image_explain_each_image_by_itself() -> None:
 def test_figures_show_similarities_frames_and_both_sides_of_the_pair() -> None:
     ranks = rank_list()
     found = look_at_matches(seeded(ConvHead()), ranks, rank=2)
-    first, pair = fig_matches(ranks, found, "cg-ram", note="toy data")
+    first, pair = fig_matches(ranks, found, "grad-ram", note="toy data")
     assert {f"cosine {s:.2f}" for s in found.similarities.tolist()} <= set(texts(first))
     np.testing.assert_allclose(drawn(first)[5], overlay(ranks.gallery[1][1], found.saliency[2]), atol=1e-6)
     np.testing.assert_allclose(drawn(pair)[2], overlay(ranks.query[1], found.pair["cg-ram"].saliency[0]), atol=1e-6)
@@ -333,12 +347,13 @@ def test_rank_lists_are_those_of_the_queries(tmp_path: object) -> None:
         paths.append(tmp_path / f"{i}.png")
         Image.fromarray(np.full((8, 4, 3), 51 * i, np.uint8)).save(paths[-1])
     queries = SimpleNamespace(
-        image_set=ImageSet((paths[0],), torch.tensor([7]), torch.tensor([1])),
+        image_set=ImageSet((paths[0], paths[1]), torch.tensor([7, 5]), torch.tensor([1, 1])),
         gallery_set=ImageSet(tuple(paths[1:]), torch.tensor([5, 7, 7]), torch.tensor([2, 2, 2])),
-        images=torch.zeros(1, 3, 8, 4),
-        best=torch.tensor([[2, 0, 1]]),
+        images=torch.zeros(2, 3, 8, 4),
+        best=torch.tensor([[2, 0, 1], [0, 1, 2]]),
     )
-    lists = rank_lists(queries, (0.5,) * 3, (0.25,) * 3, k=2)
+    assert list(rank_lists(queries, (0.5,) * 3, (0.25,) * 3)) == ["query 1, id 7", "query 2, id 5"]
+    lists = rank_lists(queries, (0.5,) * 3, (0.25,) * 3, n=1, k=2)
     assert list(lists) == ["query 1, id 7"]
     query, gallery, correct = lists["query 1, id 7"]
     assert correct == [True, False]
@@ -563,7 +578,7 @@ def test_defaults_offer_feature_methods_and_outer_layers() -> None:
 
 def test_class_methods_are_offered_with_a_classifier() -> None:
     panel = explorer(seeded(GapNet()), three_images(), classifier=seeded(nn.Linear(6, 4)))
-    find(panel, "target").value = "class score"
+    find(panel, "target").value = "score of the likeliest class"
     assert message(panel).startswith("grad-cam: retained area")
 
 
@@ -572,7 +587,7 @@ def test_match_panel_shows_the_list_and_the_pair() -> None:
     ann, bob, cy = three_images().values()
     panel = match_explorer(model, {"ann": ranks, "bob": RankList(bob, [cy, ann], [False, True])}, note="toy data")
     found = look_at_matches(model, ranks)
-    assert png(panel) == [canvas.png(figure) for figure in fig_matches(ranks, found, "cg-ram", note="toy data")]
+    assert png(panel) == [canvas.png(figure) for figure in fig_matches(ranks, found, "grad-ram", note="toy data")]
     assert message(panel) == f"rank 1 shows the same identity; cosine of the two features {found.similarities[0]:.3f}"
     whole, pair = png(panel)
     find(panel, "pair: rank").value = 2

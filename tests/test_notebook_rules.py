@@ -218,7 +218,7 @@ def test_nbval_fails_when_a_stored_checked_output_is_edited(tmp_path: Path) -> N
     (tmp_path / "edited.ipynb").write_text(json.dumps(book))
     assert nbformat.read(tmp_path / "edited.ipynb", as_version=4)
 
-    recipe = (ROOT / "Makefile").read_text().split("nbval: ", 1)[1].split("\n\n", 1)[0]
+    recipe = (ROOT / "Makefile").read_text().split("NBVAL = ", 1)[1].split("\n\n", 1)[0]
     options = [word for word in re.findall(r"--nbval\S+(?: \d+)?", recipe) if "sanitize" not in word]
     assert "--nbval-lax" in options
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "-c", "/dev/null"]

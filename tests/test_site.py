@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 
 import nbformat
@@ -10,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from fam_lib import outputs, paths, profiles, store
-from tools import site
+from tools import check_outputs, site
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 ALT = "A single red point, which is all that there is"
@@ -46,6 +47,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "notebooks").mkdir()
     execute("01_first", LESSON)
     execute("02_next", "# 02 · The next")
+    assert check_outputs.finish(profiles.load("quick")) == 0
     return tmp_path
 
 
@@ -122,10 +124,58 @@ def test_overview_says_what_was_made_and_how(root: Path) -> None:
     assert "Toys & more. Data: synthetic." in page("index").get_text() and "torch 2.14.1" in page("index").get_text()
 
 
+def test_overview_gives_the_verdicts(root: Path) -> None:
+    ledger = "id,claim,where,verdict\na,Maps < masks.,Sec. 4,does not hold\n"
+    store.write_text(paths.FIGURES / "quick" / "claims.csv", ledger)
+    site.main(["quick"])
+    verdicts = page("index").select("table")[1]
+    assert [td.get_text() for td in verdicts.select("td")] == ["Maps < masks.", "Sec. 4", "does not hold"]
+
+
+def test_outputs_of_no_notebook_are_listed_without_a_link(root: Path) -> None:
+    manifest = paths.FIGURES / "quick" / "manifest.json"
+    store.write_text(paths.FIGURES / "quick" / "claims.csv", "id,claim,where,verdict\n")
+    content = json.loads(manifest.read_text())
+    content["outputs"].append({"paper": "all", "file": "claims.csv", "notebook": "make reproduce", "dataset": "toys"})
+    store.write_json(manifest, content)
+    assert site.main(["quick"]) == 0
+    row = page("index").select("table")[0].select("tr")[-1]
+    assert row.get_text("|") == "all|claims.csv|make reproduce|toys"
+    assert [a["href"] for a in row.select("a")] == ["figures/quick/claims.csv"]
+
+
+def test_pages_beside_the_notebooks_are_part_of_the_site(root: Path) -> None:
+    text = "# The words\n\n## Map\n\n$A^k$, see [the lesson](01_first.ipynb#What-comes-next?) and [plan](plan.txt)."
+    store.write_text(root / "notebooks" / "words.md", text)
+    store.write_text(root / "notebooks" / "plan.txt", "not on the site")
+    execute("02_next", "# 02 · The next\n\n[a map](words.md#Map)")
+    assert site.main(["quick"]) == 0
+    soup = page("words")
+    assert [a["href"] for a in soup.select("main p a")] == ["01_first.html#What-comes-next?"]
+    assert "and plan." in soup.main.get_text() and soup.select_one("math")
+    assert [a.get_text() for a in soup.select("nav a")][-2:] == ["The words", "Map"]
+    assert page("02_next").select_one("main p a")["href"] == "words.html#Map"
+
+
+def test_links_to_outputs_lead_to_their_copies(root: Path) -> None:
+    execute("02_next", '# 02 · The next\n\n[1](../figures/quick/a.csv "k, first row")')
+    assert site.main(["quick"]) == 0
+    assert page("02_next").select_one("main p a")["href"] == page("index").select_one("td a")["href"]
+    assert (paths.BUILD / "quick" / "report" / "figures" / "quick" / "a.csv").read_text() == "k\n1\n"
+
+
+def test_browser_is_told_to_load_nothing_and_readers_can_skip_the_contents(root: Path) -> None:
+    site.main(["quick"])
+    soup = page("01_first")
+    policy = soup.select_one("meta[http-equiv=Content-Security-Policy]")["content"]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert soup.body.find("a")["href"] == "#main" and soup.main["id"] == "main"
+
+
 @pytest.mark.parametrize(
     ("text", "alt", "message"),
     [
-        ("# 02 · Next\n\n[gone](03_gone.ipynb)", ALT, "02_next.html: the link to 03_gone.html leads nowhere"),
+        ("# 02 · Next\n\n[gone](03_gone.ipynb)", ALT, "02_next.html: the link to 03_gone.ipynb leads nowhere"),
         ("# 02 · Next\n\n[gone](#nowhere)", ALT, "02_next.html: the link to #nowhere leads nowhere"),
         ("# 02 · Next\n\n[up](../README.md)", ALT, "the link to ../README.md leads nowhere"),
         ("# 02 · Next", "", "02_next.html: a picture has no alternative text"),

@@ -105,14 +105,18 @@ def manifest(profile: Profile) -> dict[str, Any]:
 
 
 def claims_entry(folder: Path) -> dict[str, Any] | None:
-    """Write the claims ledger of all tables in the folder and describe it for the manifest; None without a table
-    of the Re-ID notebooks, whose data set the claims are about."""
-    if not (folder / "table2_reid.csv").is_file():
+    """Write the claims ledger of all tables in the folder and describe it for the manifest.
+
+    The claims are about the data set of Table 2, in a profile of notebook 05 alone about that of Figure 6; None
+    where neither was made.
+    """
+    about = next((name for name in ("table2_reid", "table_byol") if (folder / f"{name}.csv").is_file()), None)
+    if about is None:
         return None
     from fam_lib import claims  # torch takes seconds to import: not for the first call
 
     tables = claims.read_tables(folder)
-    dataset = str(tables["table2_reid"].dataset.iloc[0])
+    dataset = str(tables[about].dataset.iloc[0])
     path = folder / CLAIMS
     ledger = claims.ledger(tables, dataset)
     write_if_new(path, ledger.to_csv(index=False, lineterminator="\n"))

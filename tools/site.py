@@ -1,19 +1,23 @@
 """Turn the executed notebooks of a profile into a site that needs nothing else: no network, no script.
 
 ``python -m tools.site PROFILE`` reads ``build/<profile>/run/`` and writes ``build/<profile>/report/``: a page for
-each notebook, with code folded, equations as MathML and pictures inside the page, and ``index.html`` with the
-contents, the outputs, and where every number came from. It fails on a link that leads nowhere and on a picture
-without a text for readers who cannot see it.
+each notebook, with code folded, equations as MathML and pictures inside the page; the pages of text that stand
+beside the notebooks; ``index.html`` with the contents, the outputs, and where every number came from; and a copy of
+``figures/`` for their links. It fails on a link that leads nowhere and on a picture without a text for readers who
+cannot see it.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import csv
 import html
+import json
 import mimetypes
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag
@@ -27,7 +31,7 @@ from pygments.formatters import HtmlFormatter
 
 from fam_lib import paths, profiles, store
 from fam_lib.profiles import Profile, short
-from tools.check_outputs import all_problems, manifest
+from tools.check_outputs import CLAIMS, all_problems
 
 TEMPLATE = """
 {%- extends 'basic/index.html.j2' -%}
@@ -41,12 +45,14 @@ PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>{style}</style>
 </head>
 <body>
+<a class="skip" href="#main">Skip to the text</a>
 <nav aria-label="contents">{contents}</nav>
-<main>{body}</main>
+<main id="main">{body}</main>
 </body>
 </html>
 """
@@ -55,6 +61,8 @@ body { margin: 0; color: #1a1a1a; background: #fff; font: 16px/1.55 sans-serif; 
 nav { font-size: 14px; padding: 1em; background: #f5f5f5; }
 nav ul { padding-left: 1.2em; }
 main { max-width: 50em; padding: 1em; overflow-wrap: break-word; }
+.skip { position: absolute; left: -99em; }
+.skip:focus { left: 1em; top: .5em; padding: .3em; background: #fff; }
 @media (min-width: 70em) {
   body { display: grid; grid-template-columns: 18em 1fr; }
   nav { position: sticky; top: 0; height: 100vh; overflow: auto; box-sizing: border-box; }
@@ -76,7 +84,15 @@ class SiteError(Exception):
 
 
 class Renderer(IPythonRenderer):
-    """Markdown of a notebook with its equations as MathML, its pictures inside, and links to the site's pages."""
+    """Markdown of a notebook with its equations as MathML, its pictures inside, and links to the site's pages.
+
+    Args:
+        pages: names of the site's pages. A link to another file of the workbook is left as its text.
+    """
+
+    def __init__(self, pages: Container[str]) -> None:
+        super().__init__(escape=False)
+        self.pages = pages
 
     def inline_math(self, body: str) -> str:
         return to_mathml(body)
@@ -86,8 +102,13 @@ class Renderer(IPythonRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         target, fragment = urldefrag(url)
-        if target.endswith(".ipynb") and "/" not in target:
-            url = f"{Path(target).stem}.html" + (f"#{fragment}" if fragment else "")
+        path = paths.NOTEBOOKS / unquote(target)
+        if path.parent == paths.NOTEBOOKS and path.stem in self.pages:
+            url = f"{path.stem}.html" + (f"#{fragment}" if fragment else "")
+        elif target.startswith("../figures/") and path.is_file():
+            url = url.removeprefix("../")
+        elif path.is_file():
+            return text
         return super().link(text, url, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
@@ -126,19 +147,33 @@ def build(profile: Profile) -> Path:
         wrong = all_problems(profile, name) if (run / f"{name}.ipynb").is_file() else ["it has not been run"]
         if wrong:
             raise SiteError(f"{name}: {'; '.join(wrong)}: make reproduce PROFILE={profile.name}")
-    bodies = convert({name: run / f"{name}.ipynb" for name in profile.notebooks})
+    beside = sorted(paths.NOTEBOOKS.glob("*.md"))
+    bodies = convert([*(run / f"{name}.ipynb" for name in profile.notebooks), *beside])
     pages = {name: page(headings(body)[0][1], body, bodies, name) for name, body in bodies.items()}
     pages["index"] = page(f"FAM workbook, profile {profile.name}", overview(profile), bodies)
+    shutil.rmtree(folder, ignore_errors=True)
     for name, text in pages.items():
         store.write_text(folder / f"{name}.html", text)
+    shutil.copytree(paths.FIGURES, folder / "figures")
     return folder
 
 
-def convert(notebooks: dict[str, Path]) -> dict[str, str]:
-    """The cells of executed notebooks as HTML."""
+def convert(sources: Iterable[Path]) -> dict[str, str]:
+    """Executed notebooks and pages of Markdown as HTML, by name."""
+    files = {path.stem: path for path in sources}
     exporter = HTMLExporter(raw_template=TEMPLATE)
-    exporter.register_filter("markdown2html", lambda source: MarkdownWithMath(Renderer(escape=False)).render(source))
-    return {name: exporter.from_notebook_node(nbformat.read(path, as_version=4))[0] for name, path in notebooks.items()}
+
+    def to_html(markdown: str) -> str:
+        return MarkdownWithMath(Renderer(files)).render(markdown)
+
+    exporter.register_filter("markdown2html", to_html)
+    bodies = {}
+    for name, path in files.items():
+        if path.suffix == ".md":
+            bodies[name] = to_html(path.read_text(encoding="utf-8"))
+        else:
+            bodies[name] = exporter.from_notebook_node(nbformat.read(path, as_version=4))[0]
+    return bodies
 
 
 def headings(body: str) -> list[tuple[str, str]]:
@@ -154,15 +189,23 @@ def page(title: str, body: str, bodies: dict[str, str], here: str = "") -> str:
         (_, heading), *sections = headings(other)
         inner = [_link(f"#{anchor}", text) for anchor, text in sections] if name == here else []
         items.append(_link(f"{name}.html", heading) + (_list(inner) if inner else ""))
-    style = STYLE + HtmlFormatter(style="default").get_style_defs(".highlight")
+    body = body.replace("<pre>", '<pre tabindex="0">').replace("<table", '<table tabindex="0"')  # they may scroll
+    # Of the coloured styles the one whose contrast with the grey ground is above 4.5 everywhere.
+    style = STYLE + HtmlFormatter(style="xcode").get_style_defs(".highlight")
     return PAGE.format(title=html.escape(title), style=style, contents=_list(items), body=body)
 
 
 def overview(profile: Profile) -> str:
-    """What the profile is, what it made, and how: the manifest for readers."""
-    content = manifest(profile)
+    """What the profile is, what it made, what became of the claims, and how: the manifest for readers."""
+    content = json.loads((paths.FIGURES / profile.name / "manifest.json").read_text(encoding="utf-8"))
+    by = {name: _link(f"{name}.html", name) for name in profile.notebooks}  # the ledger is made by no notebook
     made = [
-        (entry["paper"], entry["file"], _link(f"{entry['notebook']}.html", entry["notebook"]), entry["dataset"])
+        (
+            entry["paper"],
+            _link(f"figures/{profile.name}/{entry['file']}", entry["file"]),
+            by.get(entry["notebook"], entry["notebook"]),
+            entry["dataset"],
+        )
         for entry in content["outputs"]
     ]
     runs = [_provenance(name, run) for name, run in content["runs"].items()]
@@ -171,11 +214,21 @@ def overview(profile: Profile) -> str:
         f"<h1>FAM workbook, profile {html.escape(profile.name)}</h1>",
         f"<p>{html.escape(profile.description)} Data: {html.escape(profile.dataset)}.</p>",
         "<h2>Outputs</h2>",
-        _table(("paper", "file", "notebook", "data"), made),
+        _table(("paper", "file", "made by", "data"), made),
+        *_verdicts(paths.FIGURES / profile.name / CLAIMS),
         "<h2>Provenance</h2>",
         _table(("notebook", "device", "seconds", "commit", "parameters"), runs),
         "<p>" + html.escape(", ".join(f"{name} {number}" for name, number in versions.items() if number)) + "</p>",
     ))  # fmt: skip
+
+
+def _verdicts(ledger: Path) -> tuple[str, ...]:
+    """The claims ledger in brief; nothing where the profile decides no claim."""
+    if not ledger.is_file():
+        return ()
+    with ledger.open(encoding="utf-8", newline="") as lines:
+        rows = [[html.escape(row[name]) for name in ("claim", "where", "verdict")] for row in csv.DictReader(lines)]
+    return "<h2>The paper's claims</h2>", _table(("claim", "paper", "verdict"), rows)
 
 
 def _provenance(name: str, run: dict[str, Any]) -> tuple[str, ...]:
@@ -202,6 +255,7 @@ def problems(folder: Path) -> list[str]:
     """What a reader would miss: links that lead nowhere, things from elsewhere, pictures without a text."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.html"))}
     pages = {name: BeautifulSoup(text, "html.parser") for name, text in texts.items()}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     found = []
     for name, soup in pages.items():
         if "|---" in soup.get_text():
@@ -219,7 +273,8 @@ def problems(folder: Path) -> list[str]:
                 continue
             other = pages.get(target or name)
             # Like a browser: the fragment as it is written, or else decoded.
-            if other is None or (fragment and not other.find(id=[fragment, unquote(fragment)])):
+            there = other and other.find(id=[fragment, unquote(fragment)]) if fragment else (target or name) in files
+            if not there:
                 found.append(f"{name}: the link to {anchor['href']} leads nowhere")
     return found
 

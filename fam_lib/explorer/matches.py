@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,20 +35,23 @@ class RankList(NamedTuple):
     correct: Sequence[bool]
 
 
-def rank_lists(queries: Queries, mean: Sequence[float], std: Sequence[float], k: int = 5) -> dict[str, RankList]:
-    """The rank lists of Re-ID queries, named by number and identity; no more than the k best of each.
+def rank_lists(
+    queries: Queries, mean: Sequence[float], std: Sequence[float], n: int = 10, k: int = 5
+) -> dict[str, RankList]:
+    """The rank lists of the first Re-ID queries, named by number and identity; no more than the k best of each.
 
     Args:
         queries: of :func:`fam_lib.reid.queries.load_queries`.
         mean: (3,), of the normalisation; ``model.mean``.
         std: (3,), ``model.std``.
+        n: lists.
         k: gallery images in a list.
     """
     from fam_lib.reid import load_images, normalise
 
     size = tuple(queries.images.shape[-2:])
     lists = {}
-    for number, best in enumerate(queries.best[:, :k], start=1):
+    for number, best in enumerate(queries.best[:n, :k], start=1):
         near = queries.gallery_set.subset(best)
         shown = load_images([queries.image_set.paths[number - 1], *near.paths], size)
         query, *gallery = zip(normalise(shown, mean, std), shown, strict=True)
@@ -78,9 +81,11 @@ class Matches:
 def look_at_matches(
     model: nn.Module,
     ranks: RankList,
-    method: str = "cg-ram",
+    method: str = "grad-ram",
     layer: str | None = None,
     rank: int = 1,
+    *,
+    cache: MutableMapping[tuple, Tensor] | None = None,
     **options: Any,
 ) -> Matches:
     """Explain a query and its gallery images, and why one of them matched.
@@ -94,6 +99,7 @@ def look_at_matches(
         method: a name of :data:`fam_lib.explain.METHODS`, not one that asks for a class.
         layer: dotted name; None or empty: the last one with a spatial output.
         rank: from 1.
+        cache: filled with the maps of these images; pass the same one again, with the same options.
         options: as for ``explain``.
 
     Raises:
@@ -105,11 +111,15 @@ def look_at_matches(
     vectors = features(model, images)
     # Everybody's other image: the query, and for the query the match.
     other = torch.cat([vectors[rank : rank + 1], vectors[:1].expand(len(ranks.gallery), -1)])
-    reference = other if find_method(method).reference == "other" else None
+    compares = find_method(method).reference == "other"
+    cache = {} if cache is None else cache
+    key = (method, layer or None, rank if compares else None)
+    if key not in cache:
+        cache[key] = Explainer(model, method, layer or None, **options)(images, other if compares else None).saliency
     ends = [0, rank]
     return Matches(
         similarities=cosine(vectors[1:], other[1:]).cpu(),
-        saliency=Explainer(model, method, layer or None, **options)(images, reference).saliency,
+        saliency=cache[key],
         rank=rank,
         pair={
             name: Explainer(model, name, layer or None, **options)(images[ends], other[ends]) for name in PAIR_METHODS
@@ -140,7 +150,7 @@ def fig_matches(
         row_labels=["query, against the match", f"rank {found.rank}, against the query"],
         column_labels=["image", *(f"{target} ({name})" for name, target in PAIR_METHODS.items())],
         captions=[["", *("flat" if e.flat[i] else f"{e.target[i]:.3g}" for e in explained)] for i in range(2)],
-        title="Why this pair: what in each image makes it like the other",
+        title="Why this pair: each image explained against the other",
         style=style,
         note=note,
     )

@@ -69,7 +69,8 @@ def explorer(
         "delta": _control(widgets.FloatSlider, "delta", value=DELTA, max=1, step=0.05),
         "budget": _control(widgets.FloatSlider, "budget", value=1, min=0.05, max=1, step=0.05, continuous_update=False),
     }
-    upload = widgets.FileUpload(description="upload", accept="image/*")
+    below = widgets.Layout(width="17em", margin="2px 2px 2px 7em")  # under the control itself, not under its name
+    upload = widgets.FileUpload(description="upload", accept="image/*", layout=below)
     job, cache = Job(), {}
 
     def update(_change: object = None) -> None:
@@ -128,6 +129,8 @@ def match_explorer(
 ) -> widgets.VBox:
     """The panel for retrieval: a query, its rank list with a map under each thumbnail, and why one pair matched.
 
+    A map is made once for each choice of query, method and layer, and of the pair where the method compares two.
+
     Args:
         model: maps images to features. The panel works on a copy.
         lists: name -> rank list, for instance of :func:`fam_lib.explorer.rank_lists`.
@@ -143,7 +146,7 @@ def match_explorer(
     if not lists:
         raise ValueError("match_explorer needs at least one rank list")
     model, options = copy.deepcopy((model, options))
-    target, method = _method_controls(_offered(methods, with_classes=False), "cg-ram")
+    target, method = _method_controls(_offered(methods, with_classes=False), "grad-ram")
     longest = max(len(ranks.gallery) for ranks in lists.values())
     controls = {
         "query": _control(widgets.Dropdown, "query", options=list(lists)),
@@ -151,14 +154,16 @@ def match_explorer(
         "layer": _layer_control({"model": model}, layers),
         "method": method,
     }
-    job = Job()
+    job, caches = Job(), {name: {} for name in lists}
 
     def update(_change: object = None) -> None:
         chosen = {name: control.value for name, control in controls.items()}
-        ranks = lists[chosen.pop("query")]
+        query = chosen.pop("query")
+        ranks = lists[query]
 
         def work(progress: Progress) -> Matches:
-            return look_at_matches(model, ranks, **chosen, **{**options, "progress": progress})
+            settings = {**chosen, **options, "cache": caches[query], "progress": progress}
+            return look_at_matches(model, ranks, **settings)
 
         def show(found: Matches) -> tuple[str, str]:
             figures = fig_matches(ranks, found, chosen["method"], style=style, note=note)
@@ -218,7 +223,7 @@ def _question(row: Method) -> str:
     if row.target is None:
         return "none: a control"
     if row.reference == "class":
-        return "class score"
+        return "score of the likeliest class"
     target = {"projection": "projection on", "cosine": "cosine to"}[row.target.__name__]
     return f"{target} {'itself' if row.reference == 'self' else 'another image'}"
 

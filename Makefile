@@ -69,10 +69,9 @@ $(patsubst %,$(B)/run/%.ipynb,03_reid_evaluation 04_sanity_check): | $(B)/run/01
 # 02 times the methods (Table 1): it waits until nothing else runs beside it.
 $(B)/run/02_fam_methods.ipynb: | $(filter-out %/02_fam_methods.ipynb,$(RUN))
 
-$(B)/run/02_fam_methods.ipynb: ALONE = $(SPIN)
 # "exec", so that stopping make stops the notebook and not only a shell around it.
 $(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)
-	@exec $(ALONE) $(PY) -m tools.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
+	@exec $(if $(filter 02%,$*),$(SPIN)) $(PY) -m tools.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
 
 report: reproduce  ## one HTML site of the executed notebooks of PROFILE, in build/PROFILE/report/
 	@$(PY) -m tools.site $(PROFILE)
@@ -106,7 +105,7 @@ bench: $(READY)  ## time the methods on this machine, or the ranking: ARGS=retri
 	@$(SPIN) $(PY) -m fam_lib.benchmark $(ARGS)
 
 refresh: $(READY)  ## run the committed notebooks again and store their new outputs
-	@$(call ASIDE,refresh) $(PY) -m tools.refresh_notebooks $(ARGS)
+	@$(SPIN) $(call ASIDE,refresh) $(PY) -m tools.refresh_notebooks $(ARGS)
 
 LOCK = .venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --universal --no-header --python-version 3.11
 lock: $(READY)  ## renew the lock files after a change in pyproject.toml (ARGS=--upgrade takes newer versions)

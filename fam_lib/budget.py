@@ -33,7 +33,7 @@ def most_energetic(activations: Tensor, live: Tensor, share: float) -> Tensor:
     """
     energy = activations.abs().sum((2, 3)).masked_fill(~live, -1)
     rank = energy.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return live & (rank < (share * live.sum(1, keepdim=True)).ceil())
+    return live & (rank < (share * live.sum(1, keepdim=True).double()).ceil())
 
 
 def fill_in(scores: Tensor, scored: Tensor, activations: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def certified_bound(saliency: Tensor, activations: Tensor, low: Tensor, high: Te
     linear = (v_low >= 0).flatten(1).all(1) | (not rectify)
     u_low, u_high = (up(v.relu() if rectify else v) for v in (v_low, v_high))
     limits = _limits_apart(u_low, u_high)
-    if u_low.shape[1] <= PAIRED_PIXELS:
+    if linear.any() and u_low.shape[1] <= PAIRED_PIXELS:
         limits = torch.where(linear[:, None], _limits_of_pairs(up(a), low, high), limits)
     g_low, g_high, d_low, d_high = limits
     shown = saliency[:, y[:, None], x].flatten(1)

@@ -229,11 +229,15 @@ class Explainer:
                 budget=self.budget,
                 progress=self.progress,
             )
-            probes = [Probe(passes, readings.get((method.target, method.reference)), self.seed) for method in methods]
-            work = list(zip(methods, probes, strict=True))
+            certify = self.budget < 1 or self.tolerance is not None
+
+            def probe(method: Method) -> Probe:
+                reading = readings.get((method.target, method.reference))
+                return Probe(passes, reading, self.seed, partial=certify and not method.needs_scores)
+
+            work = [(method, probe(method)) for method in methods]
             if self.tolerance is not None:
                 _score_until(self.tolerance, passes, [(method, probe) for method, probe in work if method.needs_scores])
-            certify = self.budget < 1 or self.tolerance is not None
             return [_finish(method, probe, certify) for method, probe in work]
 
 
@@ -246,7 +250,7 @@ def _score_until(tolerance: float, passes: Passes, scoring: Sequence[tuple[Metho
     for tenth in range(1, 11) if scoring else ():
         passes.score(passes.most_energetic(passes.budget * tenth / 10) & unsettled[:, None])
         bounds = [_finish(method, probe, certify=True).bound for method, probe in scoring]
-        unsettled = torch.stack(bounds).amax(0) > tolerance
+        unsettled &= torch.stack(bounds).amax(0) > tolerance
         if not unsettled.any():
             return
 

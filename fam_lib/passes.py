@@ -74,6 +74,27 @@ class MaskedScores:
     scored: Tensor
 
 
+@dataclass(eq=False)
+class _Scoring:
+    """What the masked forwards of a batch share, and what is known so far.
+
+    Attributes:
+        same: (N, C), see :func:`first_with_equal_mask`.
+        network: the model with its batch norms folded.
+        baseline: (N, 3, H, W), B.
+        of_baseline: (R, N), every reading of f(B).
+        scores: (R, N * C), S where a forward was run.
+        scored: (N, C) bool, channels whose S is known.
+    """
+
+    same: Tensor
+    network: nn.Module
+    baseline: Tensor
+    of_baseline: Tensor
+    scores: Tensor
+    scored: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Passes:
     """One batch of images seen by one network, and every pass over it that some method has asked for.
@@ -148,15 +169,15 @@ class Passes:
         The masks of all images share their batches, and are made batch by batch: memory does not grow with C.
         The host waits for the device before the masks are scored and after, not between the chunks.
         """
-        same, network, baseline, of_baseline, scores, scored = self._scoring
-        run = same[chosen & ~scored].unique()
-        for part, outputs in self._masked_outputs(network, baseline, run):
-            rows = run[part] // same.shape[1]
-            scores[:, run[part]] = self._read(outputs, rows) - of_baseline[:, rows]
-        scored |= torch.isin(same, run)
-        filled = fill_in(scores[:, same], scored, at_least_float32(self.activations.detach()))
-        for reading, s, b in zip(self.readings, filled, of_baseline, strict=True):
-            self._masked[reading] = MaskedScores(s, b, scored.clone())
+        known = self._scoring
+        run = known.same[chosen & ~known.scored].unique()
+        for part, outputs in self._masked_outputs(known.network, known.baseline, run):
+            rows = run[part] // known.same.shape[1]
+            known.scores[:, run[part]] = self._read(outputs, rows) - known.of_baseline[:, rows]
+        known.scored = known.scored | torch.isin(known.same, run)
+        filled = fill_in(known.scores[:, known.same], known.scored, at_least_float32(self.activations.detach()))
+        for reading, s, b in zip(self.readings, filled, known.of_baseline, strict=True):
+            self._masked[reading] = MaskedScores(s, b, known.scored)
 
     @cached_property
     def live(self) -> Tensor:
@@ -165,13 +186,13 @@ class Passes:
         return activations.amax((2, 3)) > activations.amin((2, 3))
 
     @cached_property
-    def _scoring(self) -> tuple[Tensor, nn.Module, Tensor, Tensor, Tensor, Tensor]:
-        """What the calls of :meth:`score` share; they write to the last two, the scores and which are known."""
+    def _scoring(self) -> _Scoring:
+        """What the calls of :meth:`score` share; nothing is scored yet but the dead channels."""
         same = first_with_equal_mask(self.activations.detach())
         baseline, network = self._baseline(), fold_batch_norm(self.model, self.images)
         of_baseline = self._read(self._forward(network, baseline))
         scores = of_baseline.new_zeros(len(self.readings), same.numel())
-        return same, network, baseline, of_baseline, scores, ~self.live
+        return _Scoring(same, network, baseline, of_baseline, scores, ~self.live)
 
     def _baseline(self) -> Tensor:
         baseline = self.make_baseline(self.images)

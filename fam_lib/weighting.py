@@ -24,11 +24,13 @@ class Probe:
         passes: shared by all methods of a call.
         reading: the method's target; None for the controls.
         seed: of the random controls.
+        partial: a budget or tolerance is set, and how the weights grow with S is not known.
     """
 
     passes: Passes
     reading: Reading | None
     seed: int
+    partial: bool = False
 
     @property
     def images(self) -> Tensor:
@@ -94,7 +96,15 @@ def masked_scores(probe: Probe) -> Tensor:
 
     Returns:
         (N, C), float32 or better.
+
+    Raises:
+        ValueError: some scores are left out, and the weighting is not one whose map has a bound.
     """
+    if probe.partial:
+        raise ValueError(
+            "budget and tolerance need to know how a weighting depends on the scores: name yours in "
+            "fam_lib.explain.SCORE_WEIGHTINGS, with the increasing function of S that its weights are proportional to"
+        )
     return probe.passes.masked[probe.reading].scores
 
 

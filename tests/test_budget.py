@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fam_lib import Method, explain, explain_all, weighting
 from fam_lib import budget as budget_module
-from fam_lib import explain, explain_all
 from fam_lib.budget import _bends, certified_bound, fill_in, most_energetic, score_interval
-from fam_lib.explain import to_saliency
+from fam_lib.explain import SCORE_WEIGHTINGS, to_saliency
 from fam_lib.masking import upsample
 from fam_lib.targets import class_confidence, cosine, projection
 from toys import ConvHead, GapNet, pictures, seeded
@@ -21,6 +21,12 @@ def test_the_most_energetic_share_of_the_live_channels_is_chosen_rounded_up():
     assert most_energetic(maps, live, 0.5).tolist() == [[0, 1, 1, 0, 0], [0, 0, 1, 1, 1]]
     assert torch.equal(most_energetic(maps, live, 1.0), live)
     assert most_energetic(maps, live, 1e-9).sum(1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("share", "n", "expected"), [(0.3, 50, 15), (0.6, 45, 27), (0.1, 41, 5)])
+def test_a_share_that_is_a_whole_number_of_channels_is_not_rounded_up(share, n, expected):
+    live = torch.ones(1, n, dtype=torch.bool)
+    assert most_energetic(torch.rand(1, n, 2, 2), live, share).sum() == expected
 
 
 def test_a_channel_without_a_score_gets_that_of_the_scored_one_with_the_nearest_mask():
@@ -273,3 +279,17 @@ def test_a_budget_outside_0_to_1_is_refused(budget):
 def test_a_tolerance_outside_0_to_1_is_refused(tolerance):
     with pytest.raises(ValueError, match="tolerance must be a difference"):
         explain(seeded(GapNet()), pictures(1), "score-fam", tolerance=tolerance)
+
+
+@pytest.mark.parametrize("option", [{"budget": 0.5}, {"tolerance": 0.2}])
+def test_a_score_weighting_of_ones_own_is_refused_a_part_of_the_scores_until_it_is_named(option, monkeypatch):
+    def positive(probe):
+        return weighting.masked_scores(probe).relu()
+
+    own, model, images = Method("own", positive, cosine, "self"), seeded(ConvHead()), pictures(2)
+    with pytest.raises(ValueError, match="SCORE_WEIGHTINGS"):
+        explain_all(model, images, [own, "score-fam"], "conv", **option)
+    monkeypatch.setitem(SCORE_WEIGHTINGS, positive, torch.relu)
+    found = explain_all(model, images, [own, "grad-fam"], "conv", **option)
+    off = (found["own"].saliency - explain(model, images, own, "conv").saliency).abs().amax((1, 2))
+    assert (off <= found["own"].bound + 1e-4).all() and found["grad-fam"].bound is None

@@ -19,6 +19,7 @@ import toy_project as toys
 from fam_lib import outputs, paths, profiles, store
 from tools import check_outputs, parameters, refresh_notebooks, run_notebook
 
+ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "from fam_lib.profiles import load\nprint(load(profile).name, n)"
 PROMISES = "01_setup  a.csv  all  Table 1\n02_fam_methods  b.png  all  Fig. 2\n"
 
@@ -473,3 +474,15 @@ def test_the_redirection_puts_everything_back(tmp_path: Path, capfd: pytest.Capt
         os.write(2, b"after\n")
     assert (tmp_path / "log").read_text() == "from the kernel\n"
     assert capfd.readouterr().err == "to the user\nafter\n"
+
+
+def test_only_the_notebook_that_runs_alone_lets_its_threads_spin(tmp_path: Path) -> None:
+    """Target-specific variables of make reach prerequisites too: those that run side by side must not get it."""
+    names = ("01_setup", "02_fam_methods", "03_reid_evaluation", "04_sanity_check", "05_byol_analysis")
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick" / "notebooks").write_text("\n".join(names) + "\n")
+    command = ["make", "-n", "-B", "-C", str(ROOT), "executed", f"FAM_BUILD={tmp_path}", "PY=python"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    runs = {name: line for line in said.splitlines() for name in names if f"tools.run_notebook {name}" in line}
+    assert set(runs) == set(names)
+    assert [name for name, line in runs.items() if "-u OMP_WAIT_POLICY" in line] == ["02_fam_methods"]

@@ -135,3 +135,9 @@ def test_it_is_a_command() -> None:
         [sys.executable, "-m", "tools.evaluate", "nope"], capture_output=True, text=True, cwd=paths.ROOT
     )
     assert done.returncode == 1 and done.stderr.startswith("no profile 'nope'")
+
+
+def test_an_estimate_of_several_devices_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        evaluate.main(["few", "--estimate", "--devices", "2"])
+    assert "measures one device" in capsys.readouterr().err

@@ -22,6 +22,7 @@ import argparse
 import os
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 from fam_lib import profiles
@@ -61,11 +62,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _prepare(options: argparse.Namespace) -> tuple[Any, ...]:
     """The processes; data, network and configuration, which the first of them prepares and the others find."""
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
     from fam_lib.reid import prepare
     from fam_lib.reid.prepare import accelerator
 
-    fabric = Fabric(accelerator=accelerator(), devices=options.devices, num_nodes=options.nodes)
+    # Shares are not equally long; by default a process that has waited for half an hour would end the run.
+    strategy = DDPStrategy(timeout=timedelta(days=30)) if options.devices * options.nodes > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator(), devices=options.devices, num_nodes=options.nodes, strategy=strategy)
     fabric.launch()
     with fabric.rank_zero_first():
         try:
@@ -84,7 +88,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=int, default=devices, help="processes, each with a GPU of its own if any")
     parser.add_argument("--nodes", type=int, default=nodes, help="machines; start it on each, or use torchrun")
     parser.add_argument("--estimate", action="store_true", help="only say how long large query sets would take")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.estimate and options.devices * options.nodes > 1:
+        parser.error("--estimate measures one device: leave out --devices and --nodes")
+    return options
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ from tqdm.auto import tqdm
 from fam_lib import paths, shards, similarity
 from fam_lib.explain import explain, to_saliency
 from fam_lib.masking import explanation_mask
-from fam_lib.reid.evaluation import CODE_VERSION, EQ14, MAP_SHARD, explain_queries, score_queries
+from fam_lib.reid.evaluation import EQ14, MAP_SHARD, explain_queries, network_parts, score_queries
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, fingerprint
 from fam_lib.reid.tables import measured
 from fam_lib.store import key
-from fam_lib.weights import state_digest
 
 METHOD = "score-fam"
 SHARES = (0.1, 0.25, 0.5)
@@ -85,7 +84,7 @@ def _explain_budgeted(
 ) -> dict[str, Tensor]:
     """The budgeted `cam` (Q, h, w), its `bound` (Q,) and how many channels were `scored` (Q,)."""
     device = next(model.parameters()).device
-    seen_by = [CODE_VERSION, state_digest(model), model.feature, *queries.images.shape[-2:], share]
+    seen_by = [*network_parts(model, queries), share]
 
     def make(numbers: Tensor) -> dict[str, Tensor]:
         explanation = explain(model, queries.images[numbers].to(device), METHOD, model.layer, budget=share)

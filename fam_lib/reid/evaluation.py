@@ -89,7 +89,7 @@ def explain_queries(
     rows = [find_method(method) if isinstance(method, str) else method for method in methods]
     folder = (cache or paths.CACHE) / "maps"
     device = next(model.parameters()).device
-    seen_by = [*_network(model, queries), layer or "", baseline, seed]
+    seen_by = [*network_parts(model, queries), layer or "", baseline, seed]
     explained = model.layer if layer is None else resolve_layer(model, layer)
     parts = torch.arange(len(queries)).split(MAP_SHARD)
 
@@ -148,7 +148,7 @@ def _missing(files: Sequence[Sequence[Path]]) -> list[int]:
     return [shard for shard, paths_of_shard in enumerate(files) if not all(path.exists() for path in paths_of_shard)]
 
 
-def _network(model: ReidModel, queries: Queries) -> list:
+def network_parts(model: ReidModel, queries: Queries) -> list:
     """What a key says about the network and its input."""
     return [CODE_VERSION, state_digest(model), model.feature, *queries.images.shape[-2:]]
 
@@ -223,7 +223,7 @@ def score_queries(
           A query without a true match has NaN.
     """
     folder = (cache or paths.CACHE) / "results"
-    seen_by = [*_network(model, queries), baseline, list(rules), queries.gallery_fingerprint]
+    seen_by = [*network_parts(model, queries), baseline, list(rules), queries.gallery_fingerprint]
     parts = torch.arange(len(queries)).split(SCORE_SHARD)
     images = [fingerprint(queries.image_set.subset(numbers)) for numbers in parts]
     work = [(name, numbers, of_part) for name in maps for numbers, of_part in zip(parts, images, strict=True)]

@@ -67,7 +67,9 @@ def prepare(profile: str, data_root: str = "", progress: bool = True) -> tuple[R
     """
     config = settings(profile)
     data = load_data(profile, data_root, progress)
-    fabric = Fabric(accelerator=accelerator(), devices=1, precision=config.precision)
+    # One of several processes keeps to its own GPU.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else 1
+    fabric = Fabric(accelerator=accelerator(), devices=devices, precision=config.precision)
     return data, train(data, config, fabric=fabric, progress=progress), config
 
 

@@ -1,16 +1,12 @@
-"""The front door: explain(model, images, method), explain_all for several methods, and the table of methods.
+"""The front door: explain(model, images, method), and explain_all for several methods.
 
-Every method is the sentence ``saliency = Norm(Up(ReLU(sum_k alpha_k A^k)))`` and differs in three choices: the
-target (which scalar is read off the output), its reference (a class, another image, or the image itself) and
-the weighting (how alpha_k is got from the target). A method is one row of :data:`METHODS`.
+What a method is stands in :mod:`fam_lib.methods`; here its map is made: ``Norm(Up(ReLU(sum_k alpha_k A^k)))``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,111 +15,10 @@ from fam_lib import weighting
 from fam_lib.budget import certified_bound, score_interval
 from fam_lib.capture import evaluating, last_spatial_layer, resolve_layer, run_with_layer
 from fam_lib.masking import gaussian_blur, min_max, upsample
+from fam_lib.methods import SCORE_WEIGHTINGS, Method, Reference, find_method
 from fam_lib.passes import Passes, Progress, Reading, at_least_float32, classify
-from fam_lib.targets import Target, class_confidence, class_score, cosine, projection
-from fam_lib.weighting import Probe, Weighting
-
-Reference = Literal["class", "other", "self"]
-GRADIENT_WEIGHTINGS = {
-    weighting.gradient_mean,
-    weighting.gradient_plus_plus,
-    weighting.gradient_x_activation,
-    weighting.gradient_positive,
-}
-# Score weightings, each with the increasing function of S that its weights are proportional to.
-SCORE_WEIGHTINGS: dict[Weighting, Callable[[Tensor], Tensor]] = {
-    weighting.masked_scores: Tensor.clone,
-    weighting.softmax_of_masked_scores: Tensor.exp,
-}
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the table of methods.
-
-    Attributes:
-        name: as in the paper, lower case with hyphens.
-        weighting: how alpha_k is got from the target.
-        target: the scalar read off the output; None for a control, whose map depends on no target.
-        reference: what the target is measured against: a class, another image's feature, the image's own.
-        kind: "paper" (the paper has it), "grid" (the table's other cells) or "control".
-        source: where the method comes from.
-        rectify: apply the ReLU; Eq. 2 and 5 (CAM, RAM) have none.
-        normalise: min-max the map; the all-ones control has nothing to stretch.
-    """
-
-    name: str
-    weighting: Weighting
-    target: Target | None = None
-    reference: Reference | None = None
-    kind: Literal["paper", "grid", "control"] = "grid"
-    source: str = "this workbook"
-    rectify: bool = True
-    normalise: bool = True
-
-    @property
-    def needs_gradient(self) -> bool:
-        return self.weighting in GRADIENT_WEIGHTINGS
-
-    @property
-    def needs_scores(self) -> bool:
-        return self.weighting in SCORE_WEIGHTINGS
-
-
-_mean = weighting.gradient_mean
-_plus = weighting.gradient_plus_plus
-_xgrad = weighting.gradient_x_activation
-_layer = weighting.gradient_positive
-_ablation = weighting.ablation
-_score = weighting.softmax_of_masked_scores
-_head = weighting.head_weights
-
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        # target: a class
-        Method("grad-cam", _mean, class_score, "class", "paper", "Selvaraju et al. 2017; Eq. 3"),
-        Method("score-cam", _score, class_confidence, "class", "paper", "Wang et al. 2020"),
-        Method("cam", _head, class_score, "class", "paper", "Zhou et al. 2016; Eq. 2", rectify=False),
-        Method("grad-cam++", _plus, class_score, "class", "grid", "Chattopadhyay et al. 2018"),
-        Method("xgrad-cam", _xgrad, class_score, "class", "grid", "Fu et al. 2020"),
-        Method("layer-cam", _layer, class_score, "class", "grid", "Jiang et al. 2021"),
-        Method("ablation-cam", _ablation, class_score, "class", "grid", "Ramaswamy et al. 2020"),
-        # target: the projection on another image's feature
-        Method("ram", _head, projection, "other", "paper", "Yang et al. 2019; Eq. 5", rectify=False),
-        Method("grad-ram", _mean, projection, "other", "paper", "Eq. 6"),
-        Method("grad-ram++", _plus, projection, "other"),
-        Method("xgrad-ram", _xgrad, projection, "other"),
-        Method("layer-ram", _layer, projection, "other"),
-        Method("ablation-ram", _ablation, projection, "other"),
-        Method("score-ram", _score, projection, "other"),
-        # target: the cosine to another image's feature
-        Method("cg-ram", _mean, cosine, "other", "paper", "Shen et al. 2020; Eq. 7"),
-        Method("cg-ram++", _plus, cosine, "other"),
-        Method("xgrad-cg-ram", _xgrad, cosine, "other"),
-        Method("layer-cg-ram", _layer, cosine, "other"),
-        Method("ablation-cg-ram", _ablation, cosine, "other"),
-        Method("score-cg-ram", _score, cosine, "other"),
-        # target: the projection on the image's own feature, whose gradient is that of |f(X)|
-        Method("grad-fam", _mean, projection, "self", "paper", "Eq. 9"),
-        Method("fam", _head, projection, "self", "grid", "closed form of Eq. 9 behind GAP"),
-        Method("grad-fam++", _plus, projection, "self"),
-        Method("xgrad-fam", _xgrad, projection, "self"),
-        Method("layer-fam", _layer, projection, "self"),
-        Method("ablation-fam", _ablation, projection, "self"),
-        Method("score-norm-fam", _score, projection, "self"),
-        # target: the cosine to the image's own feature
-        Method("score-fam", _score, cosine, "self", "paper", "Eq. 10-13, Algorithm 1"),
-        Method("cg-fam", _mean, cosine, "self", "grid", "Section 3.1: its gradient vanishes"),
-        Method("ablation-cg-fam", _ablation, cosine, "self"),
-        # controls
-        Method("uniform", weighting.uniform, kind="control", source="mean activation"),
-        Method("random-weights", weighting.random_weights, kind="control"),
-        Method("random-map", weighting.random_map, kind="control"),
-        Method("centre-prior", weighting.centre_prior, kind="control"),
-        Method("all-ones", weighting.all_ones, kind="control", normalise=False),
-    )
-}
+from fam_lib.targets import Target, projection
+from fam_lib.weighting import Probe
 
 
 @dataclass(frozen=True)
@@ -299,7 +194,7 @@ def explain(
         model: any network that maps images to feature vectors (N, D), or to logits for the class targets.
             Explained in eval mode and left as it was: no hook, modes restored, on error too.
         images: (N, 3, H, W) float, normalised as the model wants it.
-        method: a name of :data:`METHODS`, or a :class:`Method` of your own.
+        method: a name of :data:`~fam_lib.methods.METHODS`, or a :class:`Method` of your own.
         layer: dotted name or module whose output (N, C, h, w) is A; None: the last one with a spatial output to
             finish in a forward. Name it where a side branch runs after the features.
         reference: (N, D) features of other images for the RAM family; (N,) class indices, or None for the
@@ -350,7 +245,7 @@ def explain_all(
     Args:
         model: as in :func:`explain`; maps images to features (N, D), or to logits if there is no `classifier`.
         images: (N, 3, H, W) float, normalised as the model wants it.
-        methods: names of :data:`METHODS`, or :class:`Method` rows of your own with names of their own.
+        methods: names of :data:`~fam_lib.methods.METHODS`, or :class:`Method` rows of your own with names of their own.
         layer: as in :func:`explain`.
         other: (N, D) features of other images, the reference of the RAM family; not needed without it.
         classes: (N,) class indices for the CAM family; None: the predicted classes.
@@ -383,18 +278,6 @@ def explain_all(
         )
     explainer = Explainer(model, rows[0], layer, classifier=classifier, **options)
     return dict(zip(names, explainer._explain(images, rows, {"other": other, "class": classes}), strict=True))
-
-
-def find_method(name: str) -> Method:
-    """The row of :data:`METHODS` with this name.
-
-    Raises:
-        ValueError: there is none; the message lists near names.
-    """
-    if name not in METHODS:
-        near = get_close_matches(str(name), METHODS, n=3) or list(METHODS)
-        raise ValueError(f"unknown method {name!r}; did you mean one of {near}?")
-    return METHODS[name]
 
 
 def combine(alpha: Tensor, activations: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class Passes:
             raise ValueError(
                 "the model's output has no gradient with respect to the layer: choose a layer on its path, or a "
                 "model that does not detach. A weighting of your own that reads the gradient has to be named in "
-                "fam_lib.explain.GRADIENT_WEIGHTINGS"
+                "fam_lib.methods.GRADIENT_WEIGHTINGS"
             )
         if reading not in self._gradients:
             with torch.enable_grad():

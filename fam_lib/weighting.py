@@ -103,7 +103,7 @@ def masked_scores(probe: Probe) -> Tensor:
     if probe.partial:
         raise ValueError(
             "budget and tolerance need to know how a weighting depends on the scores: name yours in "
-            "fam_lib.explain.SCORE_WEIGHTINGS, with the increasing function of S that its weights are proportional to"
+            "fam_lib.methods.SCORE_WEIGHTINGS, with the increasing function of S that its weights are proportional to"
         )
     return probe.passes.masked[probe.reading].scores
 

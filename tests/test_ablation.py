@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation_toys import SIZE, blocks, tiny_model
+from evaluation_toys import SIZE, blocks
 from fam_lib import Explanation, explain
 from fam_lib.explain import combine, to_saliency
 from fam_lib.faithfulness import Faithfulness, measure, ratio_of_means
@@ -31,16 +31,6 @@ DEFAULTS = {
     "layer": "the last map",
     "feature": "after BN",
 }
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def model() -> ReidModel:
-    return tiny_model()
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from fam_lib import Method, explain, explain_all, weighting
 from fam_lib import budget as budget_module
 from fam_lib.budget import _bends, certified_bound, fill_in, most_energetic, score_interval
-from fam_lib.explain import SCORE_WEIGHTINGS, to_saliency
+from fam_lib.explain import to_saliency
 from fam_lib.masking import upsample
+from fam_lib.methods import SCORE_WEIGHTINGS
 from fam_lib.targets import class_confidence, cosine, projection
 from toys import ConvHead, GapNet, pictures, seeded
 

@@ -22,16 +22,6 @@ SHARES = (0.2, 0.5, 0.999)  # the last one, rounded up, is every channel
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def model() -> ReidModel:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
 def queries(model: ReidModel, tmp_path_factory: pytest.TempPathFactory) -> Queries:
     return load_queries(model, blocks(tmp_path_factory.mktemp("blocks")), SIZE)
 

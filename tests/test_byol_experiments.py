@@ -16,7 +16,7 @@ from byol_toys import BOX, noise, write_imagenet, write_street
 from fam_lib import byol, profiles
 from fam_lib.byol.experiments import EXPERIMENTS
 from fam_lib.explain import explain_all
-from fam_lib.randomize import spearman
+from fam_lib.similarity import spearman
 
 # ---- street photographs ---------------------------------------------------------------------------------
 

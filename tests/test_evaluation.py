@@ -35,19 +35,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReidData:
 
 
 @pytest.fixture(scope="module")
-def model() -> ReidModel:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
 def queries(model: ReidModel, data: ReidData) -> Queries:
     return load_queries(model, data, SIZE, top=3)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For maps that several tests want."""
-    return tmp_path_factory.mktemp("cache")
 
 
 def first(n: int, queries: Queries) -> Queries:

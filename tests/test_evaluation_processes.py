@@ -17,12 +17,15 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from evaluation_toys import SIZE, tiny_model, write_blocks
 from fam_lib.reid import evaluation, experiment
+from fam_lib.reid.budgeted import SHARES
 from fam_lib.reid.data import load_market_layout
 from fam_lib.reid.evaluation import TABLE2_METHODS
 from fam_lib.reid.tables import equal_area_table, table2
 from fam_lib.store import write_json, write_text
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+SCORED = len(TABLE2_METHODS) + 1 + len(SHARES)  # methods of Table 2; the exact map and each budget's
 
 
 @contextmanager
@@ -35,10 +38,10 @@ def one_thread() -> Iterator[None]:
 
 
 def evaluate(fabric: Fabric, root: Path, cache: Path, killed: int | None = None) -> None:
-    """The evaluation of six toy queries; each process writes its tables and what it computed for Table 2.
+    """The evaluation of six toy queries; each process writes its tables and what it computed for them.
 
-    Table 2 has six shards of maps and two of results for each method. The process numbered `killed` dies when it
-    begins its second shard of maps.
+    Table 2 has six shards of maps and two of results for each method; the budget table two of results for each of
+    its maps. The process numbered `killed` dies when it begins its second shard of maps.
     """
     made: list[str] = []
     explain_all, score_shard = evaluation.explain_all, evaluation._score_shard
@@ -65,6 +68,7 @@ def evaluate(fabric: Fabric, root: Path, cache: Path, killed: int | None = None)
         "equal area": equal_area_table("blocks", found.results),
         "ablation": found.ablation,
         "dependence": found.dependence,
+        "budget": found.budget,
     }
     folder = cache / f"process {fabric.global_rank}"
     for name, table in tables.items():
@@ -77,18 +81,19 @@ def in_two_processes(*arguments: object) -> None:
 
 
 def contents(cache: Path) -> dict[str, bytes]:
-    """Every finished shard, maps and results."""
-    return {path.name: path.read_bytes() for name in ("maps", "results") for path in cache.glob(f"{name}/[!.]*")}
+    """Every finished shard: maps, exact and budgeted, and results."""
+    folders = ("maps", "budgeted", "results")
+    return {path.name: path.read_bytes() for name in folders for path in cache.glob(f"{name}/[!.]*")}
 
 
 def tables(cache: Path, process: int = 0) -> dict[str, bytes]:
     found = {path.name: path.read_bytes() for path in (cache / f"process {process}").glob("*.csv")}
-    assert len(found) == 4
+    assert len(found) == 5
     return found
 
 
 def made(cache: Path, process: int = 0) -> list[str]:
-    """What a process computed for Table 2."""
+    """What a process computed: the maps of Table 2, and the results of its and of the budget table's maps."""
     return json.loads((cache / f"process {process}" / "made.json").read_text())
 
 
@@ -102,7 +107,7 @@ def alone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cache of one process."""
     cache = tmp_path_factory.mktemp("alone")
     evaluate(Fabric(accelerator="cpu", devices=1), root, cache)
-    assert made(cache) == ["maps"] * 6 + ["results"] * 2 * len(TABLE2_METHODS)
+    assert made(cache) == ["maps"] * 6 + ["results"] * 2 * SCORED
     return cache
 
 
@@ -110,7 +115,7 @@ def test_two_processes_share_the_shards_and_write_the_bytes_of_one(root: Path, a
     in_two_processes(root, tmp_path)
     assert contents(tmp_path) == contents(alone)
     assert tables(tmp_path, 0) == tables(tmp_path, 1) == tables(alone)
-    assert made(tmp_path, 0) == made(tmp_path, 1) == ["maps"] * 3 + ["results"] * len(TABLE2_METHODS)
+    assert made(tmp_path, 0) == made(tmp_path, 1) == ["maps"] * 3 + ["results"] * SCORED
 
 
 def test_a_killed_process_ends_the_other_and_loses_its_unfinished_shard_only(

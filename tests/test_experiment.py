@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from evaluation_toys import SIZE, blocks, killing, tiny_model
+from evaluation_toys import SIZE, blocks, killing
 from fam_lib.reid import evaluation, experiment
 from fam_lib.reid.ablation import ablation_table
 from fam_lib.reid.data import ReidData
@@ -23,16 +23,6 @@ SETTINGS = {"n_queries": 4, "n_ablated": 2, "layers": ["backbone.blocks.3"], "se
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> ReidData:
     return blocks(tmp_path_factory.mktemp("blocks"))
-
-
-@pytest.fixture(scope="module")
-def model() -> ReidModel:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +61,7 @@ def test_none_stands_for_all(
     monkeypatch.setattr(experiment, "score_queries", lambda _, queries, *__, **___: asked.append(len(queries)))
     monkeypatch.setattr(experiment, "ablation_table", lambda _, queries, *__, **___: asked.append(len(queries)))
     monkeypatch.setattr(experiment, "dependence_table", lambda *_: None)
+    monkeypatch.setattr(experiment, "budget_table", lambda *_, **__: None)
     experiment.run(model, data, SIZE, n_queries, n_ablated, progress=False)
     assert tuple(asked) == expected
 
@@ -84,7 +75,7 @@ def test_three_kills_change_no_number(
     resumed = experiment.run(model, data, SIZE, **SETTINGS, cache=tmp_path)
     for name, maps in evidence.maps.items():
         assert torch.equal(maps, resumed.maps[name])
-    for table in ("results", "ablation", "dependence"):
+    for table in ("results", "ablation", "dependence", "budget"):
         pd.testing.assert_frame_equal(getattr(evidence, table), getattr(resumed, table), check_exact=True)
 
 

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fam_lib import plots
-from fam_lib.explain import METHODS
 from fam_lib.masking import min_max, upsample
+from fam_lib.methods import METHODS
 from fam_lib.plots import canvas, overlays, style
 from fam_lib.plots.charts import effective_channels
 

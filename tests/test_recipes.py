@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 from skimage import data as photographs
 from torch import Tensor
 
-from fam_lib import Method, explain, paths, profiles
+from fam_lib import Method, explain, methods, paths, profiles
 from fam_lib.plots import correlations
 from fam_lib.reid import check, datasets
 from fam_lib.reid.datasets import Count, Counts
@@ -142,8 +141,7 @@ def test_a_weighting_of_ones_own_that_reads_the_gradient_is_declared(monkeypatch
     def gradient_norm(probe: Probe) -> Tensor:
         return probe.gradient.norm(dim=(2, 3))
 
-    module = import_module("fam_lib.explain")  # the name in the package is that of the function
-    monkeypatch.setattr(module, "GRADIENT_WEIGHTINGS", module.GRADIENT_WEIGHTINGS | {gradient_norm})
+    monkeypatch.setattr(methods, "GRADIENT_WEIGHTINGS", methods.GRADIENT_WEIGHTINGS | {gradient_norm})
     model, images = seeded(GapNet()), pictures()
     found = explain(model, images, Method("norm-fam", gradient_norm, projection, "self"))
     feature = model(images).detach()  # behind GAP the gradient of |f| is f_k / (Z |f|) at every one of Z positions

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from evaluation_toys import SIZE, blocks, tiny_model
-from fam_lib.explain import METHODS
 from fam_lib.faithfulness import ap_drop, ap_increase, as_drop, paired_difference, ratio_of_means, summarise
+from fam_lib.methods import METHODS
 from fam_lib.reid import tables
 from fam_lib.reid.evaluation import AREAS, EQ14, RULES, STEPS
 from fam_lib.retrieval import cmc, mean_ap

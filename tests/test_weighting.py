@@ -11,7 +11,7 @@ from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 
 from fam_lib import METHODS, Explainer, explain
 from fam_lib.capture import run_with_layer
-from fam_lib.explain import find_method
+from fam_lib.methods import find_method
 from fam_lib.passes import Passes, Reading
 from fam_lib.weighting import Probe, masked_scores
 from toys import ConvHead, GapNet, pictures, seeded

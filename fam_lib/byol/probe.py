@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fam_lib.byol.analysis import measure
 from fam_lib.byol.training import Checkpoint
 from fam_lib.faithfulness import paired_difference, summarise
-from fam_lib.randomize import spearman
+from fam_lib.similarity import spearman
 
 STEPS = 200  # of L-BFGS; on a few hundred features it ends long before
 

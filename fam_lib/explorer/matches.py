@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from fam_lib import plots
-from fam_lib.explain import Explainer, Explanation, find_method
+from fam_lib.explain import Explainer, Explanation
 from fam_lib.explorer.views import Pair, batch, features
+from fam_lib.methods import find_method
 from fam_lib.targets import cosine
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def look_at_matches(
     Args:
         model: maps images to features.
         ranks: the query and its gallery images.
-        method: a name of :data:`fam_lib.explain.METHODS`, not one that asks for a class.
+        method: a name of :data:`fam_lib.methods.METHODS`, not one that asks for a class.
         layer: dotted name; None or empty: the last one with a spatial output.
         rank: from 1.
         cache: filled with the maps of these images; pass the same one again, with the same options.

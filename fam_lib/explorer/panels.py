@@ -13,11 +13,11 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import nn
 
-from fam_lib.explain import METHODS, Method, find_method
 from fam_lib.explorer.job import Job
 from fam_lib.explorer.matches import Matches, RankList, fig_matches, look_at_matches
 from fam_lib.explorer.views import Images, Models, View, fig_views, look, named, read_picture
 from fam_lib.masking import B_HIGH, B_LOW, DELTA
+from fam_lib.methods import METHODS, Method, find_method
 from fam_lib.passes import Progress
 from fam_lib.plots import canvas
 

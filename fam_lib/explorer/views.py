@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from fam_lib import plots
 from fam_lib.capture import evaluating
-from fam_lib.explain import Explainer, Explanation, Method, find_method
+from fam_lib.explain import Explainer, Explanation
 from fam_lib.faithfulness import retained_area
 from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_map, explanation_mask, gaussian_blur
+from fam_lib.methods import Method, find_method
 from fam_lib.targets import cosine
 
 Models = nn.Module | Mapping[str, nn.Module]
@@ -107,7 +108,7 @@ def look(
         models: a network that maps images to features, or several by name.
         images: name -> (normalised (3, H, W), the same for display (3, H, W) in [0, 1]).
         image: name of the image to explain.
-        method: a name of :data:`fam_lib.explain.METHODS`.
+        method: a name of :data:`fam_lib.methods.METHODS`.
         layer: dotted name; None or empty: the last one with a spatial output.
         low: B_Low of Eq. 14.
         high: B_High of Eq. 14.

@@ -30,9 +30,9 @@ METRIC_SENSE = {"as_drop": "lower is better", "ap_drop": "lower is better", "ap_
 
 
 def find_kinds(methods: Sequence[str], kinds: Mapping[str, str] | None) -> dict[str, str]:
-    """Kind of each method, from :data:`fam_lib.explain.METHODS` where the caller says nothing."""
+    """Kind of each method, from :data:`fam_lib.methods.METHODS` where the caller says nothing."""
     if kinds is None:
-        from fam_lib.explain import METHODS
+        from fam_lib.methods import METHODS
 
         kinds = {name: method.kind for name, method in METHODS.items()}
     found = {name: kinds.get(name, "grid") for name in methods}

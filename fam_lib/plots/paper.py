@@ -472,7 +472,7 @@ def fig_method_grid(
 
     Args:
         image: (3, H, W) in [0, 1].
-        saliencies: method name of :data:`fam_lib.explain.METHODS` -> (H, W) in [0, 1].
+        saliencies: method name of :data:`fam_lib.methods.METHODS` -> (H, W) in [0, 1].
         title: one sentence.
         note: what the data are.
         style: "default" or "paper".
@@ -481,7 +481,7 @@ def fig_method_grid(
         ValueError: a name is not in the table of methods.
     """
     from fam_lib import weighting
-    from fam_lib.explain import METHODS, find_method
+    from fam_lib.methods import METHODS, find_method
     from fam_lib.targets import class_confidence, class_score, cosine, projection
 
     targets = {

@@ -38,7 +38,7 @@ def fig_sanity_curves(
     that of another.
 
     Args:
-        table: rows of :func:`fam_lib.randomize.sanity_table` and :func:`~fam_lib.randomize.unrelated_table`,
+        table: rows of :func:`fam_lib.sanity.sanity_table` and :func:`~fam_lib.sanity.unrelated_table`,
             of one data set. A method whose measure is undefined (NaN) everywhere is named below the panels.
         measure: "spearman", "spearman_abs", "ssim" or "cosine".
         title: one sentence.

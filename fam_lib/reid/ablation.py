@@ -15,8 +15,8 @@ import pandas as pd
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from fam_lib.explain import METHODS, Method
 from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_mask
+from fam_lib.methods import METHODS, Method
 from fam_lib.reid.evaluation import BLURRED, EQ14, baselines, explain_queries, score_queries
 from fam_lib.reid.model import Feature, ReidModel
 from fam_lib.reid.queries import Queries, look_up

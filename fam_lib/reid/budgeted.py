@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from fam_lib import paths, shards, similarity
 from fam_lib.explain import explain, to_saliency
 from fam_lib.masking import explanation_mask
-from fam_lib.reid.evaluation import EQ14, MAP_SHARD, explain_queries, network_parts, score_queries
+from fam_lib.reid.evaluation import EQ14, MAP_SHARD, explain_queries, make_missing, network_parts, score_queries
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, fingerprint
 from fam_lib.reid.tables import measured
 from fam_lib.store import key
 
 METHOD = "score-fam"
-SHARES = (0.1, 0.25, 0.5)
+SHARES = (0.1, 0.25)
 
 
 def budget_table(
@@ -29,6 +29,7 @@ def budget_table(
     shares: Sequence[float] = SHARES,
     cache: Path | None = None,
     *,
+    fabric: Fabric | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Budgeted Score-FAM against the exact one, resumable: one row a share.
@@ -38,6 +39,7 @@ def budget_table(
         queries: explained and measured.
         shares: budgets in (0, 1), shares of the live channels of each image.
         cache: folder of the shards; None is the workbook's cache. The exact maps are those of Table 2.
+        fabric: processes that share the work, as in :func:`fam_lib.reid.evaluation.explain_queries`.
         progress: show progress bars.
 
     Returns:
@@ -49,10 +51,11 @@ def budget_table(
         - as_drop, ap_drop and as_drop_exact, ap_drop_exact: Eq. 15 and 16 in percent, undefined queries left out.
     """
     size = queries.images.shape[-2:]
-    exact = explain_queries(model, queries, [METHOD], cache, progress=progress)[METHOD]
-    found = {share: _explain_budgeted(model, queries, share, cache, progress) for share in shares}
+    exact = explain_queries(model, queries, [METHOD], cache, fabric=fabric, progress=progress)[METHOD]
+    found = {share: _explain_budgeted(model, queries, share, cache, fabric, progress) for share in shares}
     cams = {METHOD: exact} | {f"{METHOD}, {share:g}": part["cam"] for share, part in found.items()}
-    results = measured(score_queries(model, queries, cams, {EQ14: explanation_mask}, cache, progress=progress))
+    rules = {EQ14: explanation_mask}
+    results = measured(score_queries(model, queries, cams, rules, cache, fabric=fabric, progress=progress))
     drops = 100 * results.groupby("method")[["as_drop", "ap_drop"]].mean()
     reference = to_saliency(exact, size)
     rows = []
@@ -80,21 +83,20 @@ def budget_table(
 
 
 def _explain_budgeted(
-    model: ReidModel, queries: Queries, share: float, cache: Path | None, progress: bool
+    model: ReidModel, queries: Queries, share: float, cache: Path | None, fabric: Fabric | None, progress: bool
 ) -> dict[str, Tensor]:
     """The budgeted `cam` (Q, h, w), its `bound` (Q,) and how many channels were `scored` (Q,)."""
     device = next(model.parameters()).device
     seen_by = [*network_parts(model, queries), share]
+    parts = torch.arange(len(queries)).split(MAP_SHARD)
+    names = [key(*seen_by, fingerprint(queries.image_set.subset(numbers))) for numbers in parts]
+    files = [(cache or paths.CACHE) / "budgeted" / f"{name}.pt" for name in names]
 
-    def make(numbers: Tensor) -> dict[str, Tensor]:
-        explanation = explain(model, queries.images[numbers].to(device), METHOD, model.layer, budget=share)
+    def make(shard: int) -> None:
+        explanation = explain(model, queries.images[parts[shard]].to(device), METHOD, model.layer, budget=share)
         made = {"cam": explanation.cam, "bound": explanation.bound, "scored": explanation.scored.sum(1)}
-        return {name: values.cpu() for name, values in made.items()}
+        shards.save(files[shard], {name: values.cpu() for name, values in made.items()})
 
-    parts = []
-    chunks = torch.arange(len(queries)).split(MAP_SHARD)
-    for numbers in tqdm(chunks, f"budget {share:g}", unit="shard", disable=not progress):
-        name = key(*seen_by, fingerprint(queries.image_set.subset(numbers)))
-        path = (cache or paths.CACHE) / "budgeted" / f"{name}.pt"
-        parts.append(shards.remember(path, lambda numbers=numbers: make(numbers)))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    make_missing([[path] for path in files], make, f"budget {share:g}", fabric, progress)
+    found = [shards.load(path) for path in files]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}

@@ -23,9 +23,10 @@ from tqdm.auto import tqdm
 
 from fam_lib import paths, shards
 from fam_lib.capture import evaluating, resolve_layer
-from fam_lib.explain import METHODS, Method, explain_all, find_method, is_flat, to_saliency
+from fam_lib.explain import explain_all, is_flat, to_saliency
 from fam_lib.faithfulness import EQUAL_AREAS, retained_area
 from fam_lib.masking import blend, explanation_mask, gaussian_blur, top_share_mask
+from fam_lib.methods import METHODS, Method, find_method
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, fingerprint
 from fam_lib.retrieval import Ranking, cosine_similarity, rank
@@ -114,11 +115,11 @@ def explain_queries(
             shards.save(files[shard][name], explanation.cam.cpu())
 
     files = [files_of(numbers) for numbers in parts]
-    _make_missing([list(named.values()) for named in files], make, "maps", fabric, progress)
+    make_missing([list(named.values()) for named in files], make, "maps", fabric, progress)
     return {row.name: torch.cat([shards.load(named[row.name]) for named in files]) for row in rows}
 
 
-def _make_missing(
+def make_missing(
     files: Sequence[Sequence[Path]], make: Callable[[int], None], what: str, fabric: Fabric | None, progress: bool
 ) -> None:
     """Have the processes make all shards of which a file is missing, and wait until all of them are there.
@@ -240,7 +241,7 @@ def score_queries(
         with atomic_path(files[shard]) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
 
-    _make_missing([[path] for path in files], make, "results", fabric, progress)
+    make_missing([[path] for path in files], make, "results", fabric, progress)
     # What was just written is read again, so that a run gives the same digits the second time.
     frames = [
         _read_results(path, len(rules) * len(numbers)).assign(method=name)

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fam_lib.reid.ablation import REWEIGHTED, ablation_table
+from fam_lib.reid.budgeted import budget_table
 from fam_lib.reid.data import ReidData
 from fam_lib.reid.evaluation import TABLE2_METHODS, explain_queries, score_queries
 from fam_lib.reid.model import ReidModel
@@ -30,6 +31,7 @@ class Evidence:
             :func:`fam_lib.reid.evaluation.score_queries`.
         ablation: see :func:`fam_lib.reid.ablation.ablation_table`.
         dependence: see :func:`fam_lib.reid.motivation.dependence_table`.
+        budget: see :func:`fam_lib.reid.budgeted.budget_table`.
     """
 
     queries: Queries
@@ -37,6 +39,7 @@ class Evidence:
     results: pd.DataFrame
     ablation: pd.DataFrame
     dependence: pd.DataFrame
+    budget: pd.DataFrame
 
 
 def run(
@@ -83,4 +86,5 @@ def run(
             model, some, size, data.label, layers, seed=seed, cache=cache, fabric=fabric, progress=progress
         ),
         dependence=dependence_table(data.label, model, queries, maps, cache, seed, fabric),
+        budget=budget_table(model, queries, cache=cache, fabric=fabric, progress=progress),
     )

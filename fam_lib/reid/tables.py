@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fam_lib.explain import METHODS
 from fam_lib.faithfulness import (
     Summary,
     ap_drop,
@@ -26,6 +25,7 @@ from fam_lib.faithfulness import (
     summarise,
 )
 from fam_lib.localisation import energy_inside, pointing_game, region_share
+from fam_lib.methods import METHODS
 from fam_lib.reid.data import ReidData
 from fam_lib.reid.evaluation import AREAS, EQ14, STEPS
 from fam_lib.reid.model import ReidModel

@@ -15,6 +15,7 @@ from torch import Tensor
 from byol_toys import write_imagenet
 from fam_lib import byol
 from fam_lib.byol import Views
+from fam_lib.processes import leave
 
 CONFIG = byol.BYOLConfig(
     backbone="test_resnet",
@@ -41,7 +42,9 @@ def train(fabric: Fabric, root: Path, cache: Path, pretext: str) -> list[list[fl
     checkpoints = byol.train_byol(experiment.pictures, experiment.config, cache, fabric=fabric)
     flat = torch.cat([p.flatten() for p in checkpoints[-1].backbone.parameters()])
     found = torch.stack([flat.sum(), flat.abs().sum(), torch.tensor(checkpoints[-1].loss)])
-    return fabric.all_gather(found.detach()).tolist()
+    gathered = fabric.all_gather(found.detach()).tolist()
+    leave(fabric)
+    return gathered
 
 
 def halves(pictures: byol.PictureFolder, epoch: int) -> list[list[Tensor]]:

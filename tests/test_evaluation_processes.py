@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from evaluation_toys import SIZE, tiny_model, write_blocks
+from fam_lib.processes import leave
 from fam_lib.reid import evaluation, experiment
 from fam_lib.reid.budgeted import SHARES
 from fam_lib.reid.data import load_market_layout
@@ -74,6 +75,7 @@ def evaluate(fabric: Fabric, root: Path, cache: Path, killed: int | None = None)
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))
     write_json(folder / "made.json", made)
+    leave(fabric)
 
 
 def in_two_processes(*arguments: object) -> None:

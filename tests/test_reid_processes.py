@@ -6,6 +6,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from fam_lib.processes import leave
 from fam_lib.reid import TrainConfig
 from fam_lib.reid.losses import ReidLoss
 from fam_lib.reid.training import Learner, _step
@@ -38,7 +39,9 @@ def two_steps(fabric: Fabric) -> dict[str, list]:
     images, labels = torch.randn(6, 3, 8, 8), torch.tensor([0, 0, 1, 1, 2, 2])
     for _ in range(2):
         _step(Learner(model, wrapped, optimizer, loss), images, labels, fabric)
-    return {name: values.tolist() for name, values in {**model.state_dict(), "centers": loss.centers}.items()}
+    found = {name: values.tolist() for name, values in {**model.state_dict(), "centers": loss.centers}.items()}
+    leave(fabric)
+    return found
 
 
 def test_two_processes_take_the_steps_of_one() -> None:

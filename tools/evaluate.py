@@ -40,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         given = parameters.values(profile, NOTEBOOK, {}, options.data_root)
         used = {**parameters.defaults(NOTEBOOK), **given}
 
-        from fam_lib.reid import experiment, scale  # torch takes seconds to import: not for a mistyped profile
+        # torch takes seconds to import: not for a mistyped profile
+        from fam_lib.processes import leave
+        from fam_lib.reid import experiment, scale
 
         fabric, data, model, config = _prepare(options)
     except (FileNotFoundError, ValueError) as error:
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     asked = (used["n_queries"], used["n_ablated"], used["layers"], used["seed"])
     experiment.run(model, data, config.size, *asked, fabric=fabric)
-    fabric.barrier()
+    leave(fabric)
     if fabric.is_global_zero:
         print(f"done in {time.time() - start:.0f} s: make reproduce PROFILE={options.profile} reads the results")
     return 0

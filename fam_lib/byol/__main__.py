@@ -17,6 +17,7 @@ from fam_lib import paths
 from fam_lib.byol.config import PRETEXTS
 from fam_lib.byol.experiments import EXPERIMENTS, open_experiment
 from fam_lib.byol.training import train_byol
+from fam_lib.processes import leave
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         progress=print,
         judge=experiment.accuracy,
     )
+    leave(fabric)
 
 
 if __name__ == "__main__":

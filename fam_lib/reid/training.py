@@ -23,6 +23,7 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 from fam_lib import paths
+from fam_lib.processes import leave
 from fam_lib.reid.batches import identity_batches, random_erasing, random_flip, random_shift
 from fam_lib.reid.config import TrainConfig
 from fam_lib.reid.data import ImageSet, ReidData, load_pixels, normalise
@@ -314,3 +315,4 @@ def main(arguments: list[str] | None = None) -> None:
     fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
     fabric.launch()
     train(load_data(options.profile, options.data_root), config, fabric=fabric)
+    leave(fabric)

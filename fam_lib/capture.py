@@ -7,7 +7,7 @@ builds an autograd graph, so gradients cost one pass through the head and frozen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +54,34 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
     return modules[layer]
 
 
-def _is_spatial(output: object) -> bool:
-    return isinstance(output, Tensor) and output.dim() == 4 and output.shape[-2] * output.shape[-1] > 1
+def _is_spatial(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[-2] * shape[-1] > 1
+
+
+def _is_tokens(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and min(shape[1:]) > 1
+
+
+def _has_proportions(map_size: tuple[int, int], image_size: tuple[int, int]) -> bool:
+    """Whether a stride leads from the image to the map, up to one cell: h = H / stride and w = W / stride."""
+    (h, w), (height, width) = map_size, image_size
+    return (h - 1) / height <= (w + 1) / width and (w - 1) / width <= (h + 1) / height
+
+
+def _output_shapes(model: nn.Module, images: Tensor) -> dict[nn.Module, list[tuple[int, ...]]]:
+    """The shapes of each module's outputs, () for one that is no tensor, in the order in which modules finish."""
+    shapes: dict[nn.Module, list[tuple[int, ...]]] = {}
+
+    def record(module: nn.Module, _inputs: object, output: object) -> None:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+        shapes[module] = [*shapes.pop(module, []), shape]  # re-inserting keeps the order
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if module is not model and not isinstance(module, nn.modules.pooling._AdaptiveAvgPoolNd):
+                hooks.enter_context(hooked(module, record))
+        model(images)
+    return shapes
 
 
 @torch.no_grad()
@@ -66,30 +92,29 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
     so are adaptive pooling layers, which change the geometry of the map.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: there is no such module; its output has not the images' proportions, or tokens (N, T, D) follow
+            it, as in a transformer.
     """
-    outputs: dict[nn.Module, list[bool]] = {}
-
-    def record(module: nn.Module, _inputs: object, output: object) -> None:
-        # Re-inserting keeps the dictionary in the order in which modules finish.
-        outputs[module] = [*outputs.pop(module, []), _is_spatial(output)]
-
-    candidates = [
-        m for m in model.modules() if m is not model and not isinstance(m, nn.modules.pooling._AdaptiveAvgPoolNd)
-    ]
-    handles = [module.register_forward_hook(record) for module in candidates]
-    try:
-        model(images[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
-    spatial = [module for module, calls in outputs.items() if calls == [True]]
+    shapes = _output_shapes(model, images[:1])
+    finished = list(shapes)
+    spatial = [module for module in finished if len(shapes[module]) == 1 and _is_spatial(shapes[module][0])]
+    size = height, width = tuple(images.shape[-2:])
     if not spatial:
         raise ValueError(
             "the model has no layer with a spatial output (N, C, h, w) larger than 1x1 for images of "
-            f"{images.shape[-2]}x{images.shape[-1]}; choose larger images or name a `layer`"
+            f"{height}x{width}; choose larger images or name a `layer`"
         )
-    return spatial[-1]
+    layer = spatial[-1]
+    h, w = shapes[layer][0][-2:]
+    later = [shape for module in finished[finished.index(layer) + 1 :] for shape in shapes[module]]
+    if not _has_proportions((h, w), size) or any(map(_is_tokens, later)):
+        name = next(name for name, module in model.named_modules() if module is layer)
+        raise ValueError(
+            f"the last output of four dimensions, {h}x{w} of {name!r} for images of {height}x{width}, is hardly the "
+            "map to explain: it has other proportions than the images, or tokens follow it. Transformers are not "
+            "supported; in another model name the `layer` whose maps (N, C, h, w) are to be explained"
+        )
+    return layer
 
 
 def _pick_branch(output: object, branch: int | None) -> Tensor:

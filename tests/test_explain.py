@@ -87,6 +87,32 @@ def test_the_default_layer_is_the_last_spatial_one(model, name):
     assert layer is model.get_submodule(name)
 
 
+@pytest.mark.parametrize(
+    ("model", "size", "layer"),
+    [
+        (timm.create_model("test_vit", num_classes=0), (160, 160), "attn"),
+        # Tokens and their dimensions happen to have the proportions of a pedestrian.
+        (
+            timm.create_model("test_vit", num_classes=0, img_size=(256, 128), num_heads=1),
+            (256, 128),
+            "129x64 of .*attn",
+        ),
+        (timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, depths=(1, 1, 1, 1)), (224, 224), "norm"),
+        (torchvision.models.VisionTransformer(64, 16, 1, 2, 8, 8), (64, 64), "conv_proj"),
+    ],
+    ids=["ViT", "ViT of pedestrians", "Swin", "torchvision's ViT"],
+)
+def test_a_transformer_is_not_explained_by_accident(model, size, layer):
+    with pytest.raises(ValueError, match=f"{layer}.* is hardly the map to explain"):
+        last_spatial_layer(model.eval(), torch.zeros(1, 3, *size))
+
+
+def test_tokens_in_the_middle_of_a_network_do_no_harm():
+    """As in a non-local block or in the channel attention of ECA."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Flatten(2), nn.Unflatten(2, (8, 4)), nn.Conv2d(4, 5, 1))
+    assert last_spatial_layer(model, torch.zeros(1, 3, 16, 8)) is model[3]
+
+
 def test_a_branch_of_a_layer_that_returns_a_list():
     model = timm.create_model("hrnet_w18_small", num_classes=0).eval()
     images = pictures(1, (64, 64))

@@ -1,12 +1,14 @@
-"""Tensors in the cache: read, or computed and written; a file that cannot be read is named."""
+"""Files of the cache: read, or computed and written, by several processes too; one that cannot be read is named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
+from tqdm.auto import tqdm
 
 from fam_lib.store import atomic_path
 
@@ -53,3 +55,33 @@ def damaged(path: Path) -> ValueError:
     Torch's own message, chained below it, would have the reader switch weights_only off.
     """
     return ValueError(f"{path} in the cache is damaged: delete it and run again")
+
+
+def make_missing(
+    files: Sequence[Sequence[Path]], make: Callable[[int], None], what: str, fabric: Fabric | None, progress: bool
+) -> None:
+    """Have the processes make all shards of which a file is missing, and wait until all of them are there.
+
+    Args:
+        files: of each shard.
+        make: makes what is missing of one shard, given by its number.
+        what: for the progress bar of the first process, which shows its own share.
+        fabric: the processes; None is this one alone.
+        progress: show the bar.
+    """
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    # One process says what is missing: the others might look when a part of it is there already.
+    missing = fabric.broadcast(_missing(files))
+    share = missing[fabric.global_rank :: fabric.world_size]
+    what += f", 1 of {fabric.world_size} processes" if fabric.world_size > 1 else ""
+    for shard in tqdm(share, what, unit="shard", disable=not (progress and share and fabric.is_global_zero)):
+        make(shard)
+    fabric.barrier()
+    # Where a shared folder shows a new file late, or another machine ranks the gallery differently.
+    for shard in _missing(files):
+        make(shard)
+
+
+def _missing(files: Sequence[Sequence[Path]]) -> list[int]:
+    """Numbers of the shards of which a file is not there."""
+    return [shard for shard, paths_of_shard in enumerate(files) if not all(path.exists() for path in paths_of_shard)]

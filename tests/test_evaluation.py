@@ -21,6 +21,7 @@ from fam_lib.masking import explanation_map, explanation_mask, gaussian_blur, to
 from fam_lib.reid import evaluation
 from fam_lib.reid.data import ImageSet, ReidData
 from fam_lib.reid.evaluation import AREAS, EQ14, RULES, TABLE2_METHODS, baselines, saliencies
+from fam_lib.reid.features import extract_features
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, choose, load_queries, look_up
 
@@ -80,6 +81,37 @@ def test_a_subset_is_what_a_look_up_of_its_images_gives(model: ReidModel, querie
     torch.testing.assert_close(subset.features, again.features)
     torch.testing.assert_close(subset.ranking.ap, again.ranking.ap)
     assert subset.gallery_fingerprint == again.gallery_fingerprint
+
+
+def test_features_are_kept_by_network_feature_size_and_image(
+    model: ReidModel, data: ReidData, queries: Queries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fam_lib.reid.queries.FEATURE_SHARD", 4)
+    seen: list[str] = []
+
+    def extract(network: ReidModel, image_set: ImageSet, size: tuple[int, int]) -> Tensor:
+        seen.extend(path.name for path in image_set.paths)
+        return extract_features(network, image_set, size)
+
+    monkeypatch.setattr("fam_lib.reid.queries.extract_features", extract)
+
+    def computed(network: ReidModel = model, images: ReidData = data, size: tuple[int, int] = SIZE) -> list[str]:
+        seen.clear()
+        load_queries(network, images, size, cache=tmp_path / "cache")
+        return list(seen)
+
+    everything = [path.name for part in (data.query, data.gallery) for path in part.paths]
+    assert computed() == everything and computed() == []
+    kept = load_queries(model, data, SIZE, top=3, cache=tmp_path / "cache")
+    assert torch.equal(kept.gallery, extract_features(model, data.gallery, SIZE, batch_size=4))
+    assert torch.equal(kept.best, queries.best)
+    torch.testing.assert_close(kept.ranking.ap, queries.ranking.ap, equal_nan=True)
+    for changed in ({"network": tiny_model(1)}, {"network": model.returning("before_bn")}, {"size": (32, 16)}):
+        assert computed(**changed) == everything
+    gallery = [*data.gallery.paths]
+    gallery[5] = blocks(tmp_path / "other", seed=1).gallery.paths[5]
+    other = replace(data, gallery=replace(data.gallery, paths=tuple(gallery)))
+    assert computed(images=other) == [path.name for path in gallery[4:8]]  # the shard of the changed image
 
 
 # ---- maps ----------------------------------------------------------------------------------------------------

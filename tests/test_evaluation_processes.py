@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from evaluation_toys import SIZE, tiny_model, write_blocks
 from fam_lib.processes import leave
-from fam_lib.reid import evaluation, experiment
+from fam_lib.reid import evaluation, experiment, queries
 from fam_lib.reid.budgeted import SHARES
 from fam_lib.reid.data import load_market_layout
 from fam_lib.reid.evaluation import TABLE2_METHODS
@@ -58,6 +58,7 @@ def evaluate(fabric: Fabric, root: Path, cache: Path, killed: int | None = None)
         return score_shard(model, queries, *args)
 
     with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setattr(queries, "FEATURE_SHARD", 4)
         patch.setattr(evaluation, "MAP_SHARD", 1)
         patch.setattr(evaluation, "SCORE_SHARD", 4)
         patch.setattr(evaluation, "explain_all", explaining)
@@ -83,8 +84,8 @@ def in_two_processes(*arguments: object) -> None:
 
 
 def contents(cache: Path) -> dict[str, bytes]:
-    """Every finished shard: maps, exact and budgeted, and results."""
-    folders = ("maps", "budgeted", "results")
+    """Every finished shard: features, maps, exact and budgeted, and results."""
+    folders = ("features", "maps", "budgeted", "results")
     return {path.name: path.read_bytes() for name in folders for path in cache.glob(f"{name}/[!.]*")}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from fam_lib import paths, shards, similarity
 from fam_lib.explain import explain, to_saliency
 from fam_lib.masking import explanation_mask
-from fam_lib.reid.evaluation import EQ14, MAP_SHARD, explain_queries, make_missing, network_parts, score_queries
+from fam_lib.reid.evaluation import EQ14, MAP_SHARD, explain_queries, network_parts, score_queries
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, fingerprint
 from fam_lib.reid.tables import measured
@@ -97,6 +97,6 @@ def _explain_budgeted(
         made = {"cam": explanation.cam, "bound": explanation.bound, "scored": explanation.scored.sum(1)}
         shards.save(files[shard], {name: values.cpu() for name, values in made.items()})
 
-    make_missing([[path] for path in files], make, f"budget {share:g}", fabric, progress)
+    shards.make_missing([[path] for path in files], make, f"budget {share:g}", fabric, progress)
     found = [shards.load(path) for path in files]
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from fam_lib import paths, shards
 from fam_lib.capture import evaluating, resolve_layer
@@ -115,38 +114,8 @@ def explain_queries(
             shards.save(files[shard][name], explanation.cam.cpu())
 
     files = [files_of(numbers) for numbers in parts]
-    make_missing([list(named.values()) for named in files], make, "maps", fabric, progress)
+    shards.make_missing([list(named.values()) for named in files], make, "maps", fabric, progress)
     return {row.name: torch.cat([shards.load(named[row.name]) for named in files]) for row in rows}
-
-
-def make_missing(
-    files: Sequence[Sequence[Path]], make: Callable[[int], None], what: str, fabric: Fabric | None, progress: bool
-) -> None:
-    """Have the processes make all shards of which a file is missing, and wait until all of them are there.
-
-    Args:
-        files: of each shard.
-        make: makes what is missing of one shard, given by its number.
-        what: for the progress bar of the first process, which shows its own share.
-        fabric: the processes; None is this one alone.
-        progress: show the bar.
-    """
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    # One process says what is missing: the others might look when a part of it is there already.
-    missing = fabric.broadcast(_missing(files))
-    share = missing[fabric.global_rank :: fabric.world_size]
-    what += f", 1 of {fabric.world_size} processes" if fabric.world_size > 1 else ""
-    for shard in tqdm(share, what, unit="shard", disable=not (progress and share and fabric.is_global_zero)):
-        make(shard)
-    fabric.barrier()
-    # Where a shared folder shows a new file late, or another machine ranks the gallery differently.
-    for shard in _missing(files):
-        make(shard)
-
-
-def _missing(files: Sequence[Sequence[Path]]) -> list[int]:
-    """Numbers of the shards of which a file is not there."""
-    return [shard for shard, paths_of_shard in enumerate(files) if not all(path.exists() for path in paths_of_shard)]
 
 
 def network_parts(model: ReidModel, queries: Queries) -> list:
@@ -241,7 +210,7 @@ def score_queries(
         with atomic_path(files[shard]) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
 
-    make_missing([[path] for path in files], make, "results", fabric, progress)
+    shards.make_missing([[path] for path in files], make, "results", fabric, progress)
     # What was just written is read again, so that a run gives the same digits the second time.
     frames = [
         _read_results(path, len(rules) * len(numbers)).assign(method=name)

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from fam_lib import paths
 from fam_lib.reid.ablation import REWEIGHTED, ablation_table
 from fam_lib.reid.budgeted import budget_table
 from fam_lib.reid.data import ReidData
@@ -57,8 +58,8 @@ def run(
     """Explain the queries by every method, measure the maps, and vary the choices behind them.
 
     Every part is kept in the cache as it is made, so a run that was killed goes on where it stopped. Several
-    processes share the parts that are missing, and each of them gets the whole evidence; each by itself ranks the
-    gallery, reads what the others made, and computes the tables.
+    processes share the parts that are missing, and each of them gets the whole evidence; each by itself reads
+    what the others made, ranks the gallery, and computes the tables.
 
     Args:
         model: the network.
@@ -72,7 +73,9 @@ def run(
         fabric: processes that share the work; all of them make this call. None is one process.
         progress: show progress bars with the time left on stderr.
     """
-    queries = load_queries(model, data, size, n_queries, seed)
+    queries = load_queries(
+        model, data, size, n_queries, seed, cache=cache or paths.CACHE, fabric=fabric, progress=progress
+    )
     # What Score-FAM with other weights and Score-CAM of other classes need is read off the same forwards.
     methods = [*TABLE2_METHODS, *REWEIGHTED.values(), *runners_up(model)]
     maps = explain_queries(model, queries, methods, cache, seed=seed, fabric=fabric, progress=progress)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
+from fam_lib import shards
 from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
 from fam_lib.reid.features import extract_features
 from fam_lib.reid.model import ReidModel
 from fam_lib.retrieval import Ranking, cosine_similarity, evaluate, top_gallery
 from fam_lib.store import key, sha256
+from fam_lib.weights import state_digest
+
+CODE_VERSION = 1  # count up when a change of the code changes features: it is part of their cache keys
+FEATURE_SHARD = 128  # images in one file of features: whole batches of `extract_features`
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +95,15 @@ def draw(total: int, n: int, seed: int = 0) -> Tensor:
 
 
 def load_queries(
-    model: ReidModel, data: ReidData, size: tuple[int, int], n: int = 0, seed: int = 0, top: int = 10
+    model: ReidModel,
+    data: ReidData,
+    size: tuple[int, int],
+    n: int = 0,
+    seed: int = 0,
+    top: int = 10,
+    cache: Path | None = None,
+    fabric: Fabric | None = None,
+    progress: bool = False,
 ) -> Queries:
     """Choose n queries of a data set (0: all) and rank the whole gallery for them.
 
@@ -99,14 +114,25 @@ def load_queries(
         n: number of queries, drawn with the seed.
         seed: of the draw.
         top: length of the rank lists.
+        cache: folder in which the features are kept as they are made, and found again; None keeps nothing.
+        fabric: processes that share the features to make, through the cache; all of them make this call.
+        progress: show a progress bar on stderr.
     """
-    return look_up(model, choose(data.query, n, seed), data.gallery, size, top)
+    return look_up(model, choose(data.query, n, seed), data.gallery, size, top, cache, fabric, progress)
 
 
-def look_up(model: ReidModel, query: ImageSet, gallery: ImageSet, size: tuple[int, int], top: int = 10) -> Queries:
+def look_up(
+    model: ReidModel,
+    query: ImageSet,
+    gallery: ImageSet,
+    size: tuple[int, int],
+    top: int = 10,
+    cache: Path | None = None,
+    fabric: Fabric | None = None,
+    progress: bool = False,
+) -> Queries:
     """Rank a gallery for some queries; see :func:`load_queries`."""
-    features = extract_features(model, query, size)
-    gallery_features = extract_features(model, gallery, size)
+    features, gallery_features = (_features(model, part, size, cache, fabric, progress) for part in (query, gallery))
     labels = (query.ids, query.cams, gallery.ids, gallery.cams)
     return Queries(
         image_set=query,
@@ -117,3 +143,26 @@ def look_up(model: ReidModel, query: ImageSet, gallery: ImageSet, size: tuple[in
         best=top_gallery(cosine_similarity(features, gallery_features), *labels, k=top),
         ranking=evaluate(features, *labels[:2], gallery_features, *labels[2:]),
     )
+
+
+def _features(
+    model: ReidModel,
+    image_set: ImageSet,
+    size: tuple[int, int],
+    cache: Path | None,
+    fabric: Fabric | None,
+    progress: bool,
+) -> Tensor:
+    """(N, D) of :func:`fam_lib.reid.features.extract_features`; with a cache shared and resumable."""
+    if cache is None:
+        return extract_features(model, image_set, size)
+    parts = torch.arange(len(image_set)).split(FEATURE_SHARD)
+    seen_by = [CODE_VERSION, state_digest(model), model.feature, *size]
+    names = [key(*seen_by, fingerprint(image_set.subset(numbers))) for numbers in parts]
+    files = [cache / "features" / f"{name}.pt" for name in names]
+
+    def make(shard: int) -> None:
+        shards.save(files[shard], extract_features(model, image_set.subset(parts[shard]), size))
+
+    shards.make_missing([[path] for path in files], make, "features", fabric, progress)
+    return torch.cat([shards.load(path) for path in files])

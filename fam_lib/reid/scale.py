@@ -19,7 +19,7 @@ import torch
 from fam_lib.reid.data import ReidData
 from fam_lib.reid.evaluation import MAP_SHARD, SCORE_SHARD, TABLE2_METHODS, explain_queries, score_queries
 from fam_lib.reid.model import ReidModel
-from fam_lib.reid.queries import load_queries
+from fam_lib.reid.queries import FEATURE_SHARD, load_queries
 
 # Queries and gallery images of the official splits.
 QUERY_SETS = {"Market1501": (3368, 19732), "MSMT17": (11659, 82161)}
@@ -32,7 +32,7 @@ class Rates:
     Attributes:
         explain: to explain one query by all methods.
         measure: to measure one map of one query by all rules.
-        feature: to read one gallery image, compute its feature and rank it.
+        feature: to read one gallery image and compute its feature.
     """
 
     explain: float
@@ -67,35 +67,37 @@ def _timed(compute: Callable[[], Any]) -> tuple[Any, float]:
 def estimate(rates: Rates, devices: Sequence[int] = (1, 8, 64)) -> pd.DataFrame:
     """The time of Table 2 for the query sets of Market1501 and MSMT17.
 
-    One device makes a shard, so the device with the most shards decides: with d devices, ceil(M / d) of the
-    M = ceil(Q / 4) shards of maps and ceil(R / d) of the R = 12 ceil(Q / 16) shards of results of Q queries. Every
-    device computes the features of the whole gallery by itself: that part does not shrink.
+    One device makes a shard, so the device with the most shards decides: with d devices, ceil(F / d) of the
+    F = ceil(G / 128) shards of features of G gallery images, ceil(M / d) of the M = ceil(Q / 4) shards of maps and
+    ceil(R / d) of the R = 12 ceil(Q / 16) shards of results of Q queries.
 
     Left out are the training, the ablations, the start of Python and of the processes, reading what the others
-    made, the tables, and that the devices of one machine share its disk, memory and processor. The rates are taken
-    to hold for every query and device, and images of another size have others. Real runs take longer.
+    made, the ranking and the tables, which every process makes for itself, and that the devices of one machine share
+    its disk, memory and processor. The rates are taken to hold for every query and device, and images of another
+    size have others. Real runs take longer.
 
     Args:
         rates: of one device.
         devices: numbers of devices, d.
 
     Returns:
-        Columns dataset, n_queries, devices, seconds, serial (share of the seconds that goes to the gallery) and
-        speedup (over one device).
+        Columns dataset, n_queries, devices, seconds and speedup (over one device).
     """
     rows = []
     for dataset, (n_queries, n_gallery) in QUERY_SETS.items():
-        gallery = n_gallery * rates.feature
-        alone = gallery + _shared_seconds(rates, n_queries, 1)
+        alone = _seconds(rates, n_queries, n_gallery, 1)
         for d in devices:
-            seconds = gallery + _shared_seconds(rates, n_queries, d)
-            found = {"seconds": seconds, "serial": gallery / seconds, "speedup": alone / seconds}
+            seconds = _seconds(rates, n_queries, n_gallery, d)
+            found = {"seconds": seconds, "speedup": alone / seconds}
             rows.append({"dataset": dataset, "n_queries": n_queries, "devices": d, **found})
     return pd.DataFrame(rows)
 
 
-def _shared_seconds(rates: Rates, n_queries: int, devices: int) -> float:
+def _seconds(rates: Rates, n_queries: int, n_gallery: int, devices: int) -> float:
     """What the device with the most shards takes for them."""
-    explained = MAP_SHARD * ceil(ceil(n_queries / MAP_SHARD) / devices)
-    measured = SCORE_SHARD * ceil(len(TABLE2_METHODS) * ceil(n_queries / SCORE_SHARD) / devices)
-    return explained * rates.explain + measured * rates.measure
+    n_results = len(TABLE2_METHODS) * ceil(n_queries / SCORE_SHARD)
+    return (
+        rates.feature * FEATURE_SHARD * ceil(ceil(n_gallery / FEATURE_SHARD) / devices)
+        + rates.explain * MAP_SHARD * ceil(ceil(n_queries / MAP_SHARD) / devices)
+        + rates.measure * SCORE_SHARD * ceil(n_results / devices)
+    )

@@ -59,7 +59,8 @@ def _is_spatial(shape: tuple[int, ...]) -> bool:
 
 
 def _is_tokens(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and min(shape[1:]) > 1
+    # Of one image: (1, T, D), or (T, 1, D) where the sequence comes first. Channel attention has (1, 1, C).
+    return len(shape) == 3 and sum(side > 1 for side in shape) > 1
 
 
 def _has_proportions(map_size: tuple[int, int], image_size: tuple[int, int]) -> bool:
@@ -111,8 +112,8 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
         name = next(name for name, module in model.named_modules() if module is layer)
         raise ValueError(
             f"the last output of four dimensions, {h}x{w} of {name!r} for images of {height}x{width}, is hardly the "
-            "map to explain: it has other proportions than the images, or tokens follow it. Transformers are not "
-            "supported; in another model name the `layer` whose maps (N, C, h, w) are to be explained"
+            "map to explain: it has other proportions than the images, or tokens follow it, as in a transformer, which "
+            "is not supported. If the head only reads positions one by one, name the `layer` of the map (N, C, h, w)"
         )
     return layer
 

@@ -16,7 +16,8 @@ from fam_lib.budget import certified_bound, score_interval
 from fam_lib.capture import evaluating, last_spatial_layer, resolve_layer, run_with_layer
 from fam_lib.masking import gaussian_blur, min_max, upsample
 from fam_lib.methods import SCORE_WEIGHTINGS, Method, Reference, find_method
-from fam_lib.passes import Passes, Progress, Reading, at_least_float32, classify
+from fam_lib.passes import Passes, Precision, Progress, Reading, at_least_float32, classify
+from fam_lib.precision import float32_as
 from fam_lib.targets import Target, projection
 from fam_lib.weighting import Probe
 
@@ -62,7 +63,7 @@ class Explainer:
         classifier: nn.Module | None = None,
         branch: int | None = None,
         batch_size: int | None = None,
-        precision: torch.dtype | None = None,
+        precision: Precision | None = None,
         baseline: Callable[[Tensor], Tensor] = gaussian_blur,
         budget: float = 1.0,
         tolerance: float | None = None,
@@ -77,8 +78,8 @@ class Explainer:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.batch_size = batch_size
-        if precision not in (None, torch.float32, torch.float16, torch.bfloat16):
-            raise ValueError(f"precision must be torch.float32, float16 or bfloat16, got {precision!r}")
+        if precision not in (None, torch.float32, torch.float16, torch.bfloat16, "tf32"):
+            raise ValueError(f"precision must be torch.float32, float16, bfloat16 or 'tf32', got {precision!r}")
         self.precision = None if precision is torch.float32 else precision
         self.baseline = baseline
         if not 0 < budget <= 1:
@@ -101,7 +102,7 @@ class Explainer:
         _check_images(images)
         modules = nn.ModuleList(module for module in (self.model, self.classifier) if module is not None)
         # Tensors made under inference_mode cannot take part in a graph, so a caller's is switched off here.
-        with torch.inference_mode(False), torch.no_grad(), evaluating(modules):
+        with torch.inference_mode(False), torch.no_grad(), float32_as("ieee"), evaluating(modules):
             images = images.clone() if images.is_inference() else images
             if self.layer is None:
                 self.layer = last_spatial_layer(self.model, images)
@@ -201,9 +202,9 @@ def explain(
             predicted classes, for the CAM family; None for the FAM family, whose reference is the image.
         options: ``classifier`` (module that maps the model's features to logits: class targets are read behind
             it), ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one forward),
-            ``precision`` (torch.bfloat16 or float16 for the masked forwards; scores stay float32), ``baseline``
-            (function images -> B, default the 51 x 51 blur), ``budget`` (share of the live channels that the
-            masked-score methods score, those of largest energy; another gets the score of the nearest mask, and
+            ``precision`` (of the masked forwards: torch.bfloat16, float16, or on a GPU "tf32"; scores stay float32),
+            ``baseline`` (function images -> B, default the 51 x 51 blur), ``budget`` (share of the live channels that
+            the masked-score methods score, those of largest energy; another gets the score of the nearest mask, and
             the result a certified ``bound``), ``tolerance`` (in (0, 1): channels are scored a tenth of the budget
             at a time, and an image takes no more once the ``bound`` of every masked-score method of the call is
             at most this; where the budget runs out first, ``bound`` is larger), ``seed`` (of the random
@@ -313,14 +314,14 @@ def is_flat(maps: Tensor) -> Tensor:
     return high - low <= 4 * torch.finfo(maps.dtype).eps * maps.abs().amax((1, 2))
 
 
-def default_batch_size(images: Tensor, precision: torch.dtype | None = None) -> int:
+def default_batch_size(images: Tensor, precision: Precision | None = None) -> int:
     """Masked images in one forward: few enough to stay in a CPU's cache, many to fill a GPU.
 
     On two cores 20 to 28 images of 128 x 64 were fastest, and 6 to 12 of 256 x 128; in half precision twice as many.
     """
     if images.device.type != "cpu":
         return 256
-    pixels = 3 * 2**16 * (1 if precision is None else 2)
+    pixels = 3 * 2**16 * (2 if precision in (torch.float16, torch.bfloat16) else 1)
     return max(1, pixels // images[0, 0].numel())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,14 @@ from fam_lib.budget import fill_in, most_energetic
 from fam_lib.capture import run_with_layer
 from fam_lib.folding import fold_batch_norm
 from fam_lib.masking import blend, min_max, upsample
+from fam_lib.precision import float32_as
 from fam_lib.targets import Target
 
 # Activations fed to the head at once by the methods that re-run only the head: 2**24 floats are 64 MiB.
 HEAD_ELEMENTS = 2**24
 
 Progress = Callable[[Iterable], Iterable]
+Precision = torch.dtype | Literal["tf32"]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -109,7 +112,7 @@ class Passes:
         readings: what the methods of this call read off the outputs.
         make_baseline: images -> B, (N, 3, H, W).
         batch_size: masked images in one forward.
-        precision: dtype of the masked forwards, None for that of the model.
+        precision: of the masked forwards; None: the model's, with float32 as IEEE has it.
         budget: share of each image's live channels that are scored, in (0, 1], unless :meth:`score` chose others.
         progress: wraps an iterable and shows how far it has come, for instance ``tqdm``.
     """
@@ -123,7 +126,7 @@ class Passes:
     readings: tuple[Reading, ...]
     make_baseline: Callable[[Tensor], Tensor]
     batch_size: int
-    precision: torch.dtype | None
+    precision: Precision | None
     budget: float
     progress: Progress | None
     _gradients: dict[Reading, Tensor] = field(default_factory=dict, init=False)
@@ -205,7 +208,7 @@ class Passes:
     def _masked_outputs(self, network: nn.Module, baseline: Tensor, run: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Outputs of the images masked by the channels run (n,), numbered through the batch, chunk by chunk.
 
-        The size of the chunks is halved for good whenever the device's memory runs out.
+        Whenever the device's memory runs out the chunks of this call become half as large.
         """
         rows, maps = run // self.activations.shape[1], self.activations.detach().flatten(0, 1)
         size = self.batch_size
@@ -237,7 +240,7 @@ class Passes:
             for part in self._batches(len(active), size):
                 channels = active[part]
                 ablated = maps.expand(len(channels), -1, -1, -1).clone()
-                ablated[torch.arange(len(channels)), channels] = 0
+                ablated[torch.arange(len(channels), device=channels.device), channels] = 0
                 outputs = self._run_head(n, ablated)
                 drops[:, n, channels] = full[:, n, None] - self._read(outputs, torch.full_like(channels, n))
         return dict(zip(self.readings, drops, strict=True))
@@ -271,12 +274,14 @@ class Passes:
 
     def _forward(self, network: nn.Module, images: Tensor) -> Tensor:
         """A forward without hooks, in the chosen precision."""
-        with self._autocast():
+        with self._chosen_precision():
             return network(images)
 
-    def _autocast(self) -> AbstractContextManager:
+    def _chosen_precision(self) -> AbstractContextManager:
         if self.precision is None:
             return nullcontext()
+        if self.precision == "tf32":
+            return float32_as("tf32")
         return torch.autocast(self.images.device.type, dtype=self.precision)
 
     def _run_head(self, image: int, activations: Tensor) -> Tensor:

@@ -289,9 +289,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Computed:
         calls.extend((method.name, len(images)) for method in methods)
         return explain_all(model, images, methods, *args, **options)
 
-    def scoring(model, queries, cams, method, *args):
+    def scoring(model, queries, gallery, cams, method, *args):
         calls.append((method, len(queries)))
-        return score_shard(model, queries, cams, method, *args)
+        return score_shard(model, queries, gallery, cams, method, *args)
 
     monkeypatch.setattr(evaluation, "explain_all", explaining)
     monkeypatch.setattr(evaluation, "_score_shard", scoring)

@@ -87,6 +87,18 @@ def test_the_default_layer_is_the_last_spatial_one(model, name):
     assert layer is model.get_submodule(name)
 
 
+class SequenceFirst(nn.Module):
+    """A transformer in PyTorch's default layout, (T, N, D)."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 8)
+
+    def forward(self, images):
+        return self.encoder(self.patches(images).flatten(2).permute(2, 0, 1)).mean(0)
+
+
 @pytest.mark.parametrize(
     ("model", "size", "layer"),
     [
@@ -99,8 +111,9 @@ def test_the_default_layer_is_the_last_spatial_one(model, name):
         ),
         (timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, depths=(1, 1, 1, 1)), (224, 224), "norm"),
         (torchvision.models.VisionTransformer(64, 16, 1, 2, 8, 8), (64, 64), "conv_proj"),
+        (SequenceFirst(), (64, 32), "patches"),
     ],
-    ids=["ViT", "ViT of pedestrians", "Swin", "torchvision's ViT"],
+    ids=["ViT", "ViT of pedestrians", "Swin", "torchvision's ViT", "sequence first"],
 )
 def test_a_transformer_is_not_explained_by_accident(model, size, layer):
     with pytest.raises(ValueError, match=f"{layer}.* is hardly the map to explain"):

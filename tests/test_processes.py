@@ -30,6 +30,16 @@ def test_processes_wait_for_pending_work_and_close_their_connections() -> None:
     assert fabric.launch(end_with_pending_work) == (True, False)
 
 
+def test_the_others_are_waited_for_before_the_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    fabric = Fabric(accelerator="cpu", devices=1)
+    monkeypatch.setattr(fabric, "barrier", lambda: order.append("wait"))
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: order.append("close"))
+    leave(fabric)
+    assert order == ["wait", "close"]
+
+
 def test_a_process_by_itself_has_nobody_to_leave() -> None:
     leave(Fabric(accelerator="cpu", devices=1))
     assert not distributed.is_initialized()

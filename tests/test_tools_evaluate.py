@@ -122,7 +122,9 @@ def test_torchrun_says_how_many_processes_there_are(
 def test_an_estimate_is_printed_and_nothing_is_evaluated(
     workbook: Path, asked: list[tuple], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(scale, "measure", lambda *arguments: asked.append(arguments) or Rates(1, 0, 0))
+    monkeypatch.setattr(
+        scale, "measure", lambda *arguments: asked.append(arguments) or Rates(0, 1, {"Market1501": 0, "MSMT17": 0})
+    )
     assert evaluate.main(["few", "--estimate"]) == 0
     assert asked == [("few", ""), (MODEL, "data", SIZE)]
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

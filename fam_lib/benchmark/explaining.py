@@ -28,6 +28,7 @@ from fam_lib.benchmark.networks import NETWORKS, Subject, load, narrow
 from fam_lib.benchmark.peers import Run
 from fam_lib.benchmark.rows import OURS, Rows, all_rows, rival, table1_rows
 from fam_lib.capture import evaluating
+from fam_lib.precision import float32_as
 from fam_lib.store import key, write_json, write_text
 from fam_lib.weights import state_digest
 
@@ -68,6 +69,7 @@ def measure(rows: Rows, device: torch.device, repeats: int = REPEATS, say: Say |
     return seconds
 
 
+@float32_as("ieee")  # for every library
 def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cache: Path | None = None) -> pd.DataFrame:
     """Table 1 for a network and one image (1, 3, H, W); measured once, then read from the cache.
 
@@ -116,6 +118,7 @@ def _times(rows: Rows, seconds: Seconds, device: torch.device) -> pd.DataFrame:
     )
 
 
+@float32_as("ieee")  # for every library
 def compare(subject: Subject, repeats: int = REPEATS, memory: bool = False, say: Say = print) -> pd.DataFrame:
     """Compare ours with the peers, the loop and plain forwards: first what they find, then what they cost.
 
@@ -179,7 +182,6 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--memory", action="store_true", help="peak memory too: every row once more, in a new process")
     options = parser.parse_args(arguments)
-    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, for every library
     for name in NETWORKS if options.network == "all" else [options.network]:
         subject = load(name) if options.channels is None else narrow(load(name), options.channels)
         print(f"\n{name}: image {' x '.join(map(str, subject.image.shape[-2:]))}, {machine(subject.image.device)}")

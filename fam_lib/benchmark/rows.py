@@ -64,7 +64,7 @@ def table1_rows(subject: Subject) -> Rows:
 
 
 def all_rows(subject: Subject, batch: int) -> Rows:
-    """The rows of :func:`table1_rows`, half precision, the loop, and a plain forward for every channel.
+    """The rows of :func:`table1_rows`, coarser precisions, the loop, and a plain forward for every channel.
 
     Args:
         subject: network, layer and image.
@@ -72,12 +72,13 @@ def all_rows(subject: Subject, batch: int) -> Rows:
     """
     activations = run_with_layer(subject.model, subject.layer, subject.image)[0]
     channels, masked = activations.shape[1], masked_forwards(activations)
-    half = torch.float16 if subject.image.device.type == "cuda" else torch.bfloat16
+    coarse = {"float16": torch.float16, "tf32": "tf32"} if subject.image.is_cuda else {"bfloat16": torch.bfloat16}
     return {
         ("forwards", f"torch, batch {batch}"): Row(lambda: plain_forwards(subject, channels, batch), channels),
-        ("score-fam", f"{OURS} {str(half).removeprefix('torch.')}"): Row(
-            _ours(subject, "score-fam", precision=half), masked
-        ),
+        **{
+            ("score-fam", f"{OURS} {name}"): Row(_ours(subject, "score-fam", precision=precision), masked)
+            for name, precision in coarse.items()
+        },
         ("score-fam", "loop"): Row(loop_score_fam(subject.model, subject.image, subject.layer), channels),
     } | table1_rows(subject)
 

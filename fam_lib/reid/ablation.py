@@ -15,6 +15,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from fam_lib import paths
 from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_mask
 from fam_lib.methods import METHODS, Method
 from fam_lib.reid.evaluation import BLURRED, EQ14, baselines, explain_queries, score_queries
@@ -124,7 +125,9 @@ def ablation_table(
     add_default("feature", FEATURES[model.feature])
     for feature in [feature for feature in FEATURES if feature != model.feature]:
         changed = model.returning(feature)
-        again = look_up(changed, queries.image_set, queries.gallery_set, size)
+        again = look_up(
+            changed, queries.image_set, queries.gallery_set, size, cache=cache or paths.CACHE, fabric=fabric
+        )
         other = explain(changed, again, ABLATED)
         add("feature", FEATURES[feature], score(changed, again, other, eq14))
     return pd.DataFrame(table)

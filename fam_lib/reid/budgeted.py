@@ -93,6 +93,8 @@ def _explain_budgeted(
     files = [(cache or paths.CACHE) / "budgeted" / f"{name}.pt" for name in names]
 
     def make(shard: int) -> None:
+        if files[shard].exists():  # someone else was faster
+            return
         explanation = explain(model, queries.images[parts[shard]].to(device), METHOD, model.layer, budget=share)
         made = {"cam": explanation.cam, "bound": explanation.bound, "scored": explanation.scored.sum(1)}
         shards.save(files[shard], {name: values.cpu() for name, values in made.items()})

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from fam_lib import paths, shards
 from fam_lib.capture import evaluating, resolve_layer
@@ -26,9 +27,10 @@ from fam_lib.explain import explain_all, is_flat, to_saliency
 from fam_lib.faithfulness import EQUAL_AREAS, retained_area
 from fam_lib.masking import blend, explanation_mask, gaussian_blur, top_share_mask
 from fam_lib.methods import METHODS, Method, find_method
+from fam_lib.precision import float32_as
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, fingerprint
-from fam_lib.retrieval import Ranking, cosine_similarity, rank
+from fam_lib.retrieval import Ranking, rank
 from fam_lib.store import atomic_path, key
 from fam_lib.weights import state_digest
 
@@ -202,11 +204,14 @@ def score_queries(
         for name, numbers, of_part in work
     ]
 
+    # Once for all shards: to normalise a large gallery takes longer than the forwards of a few queries.
+    gallery = normalize(queries.gallery.to(next(model.parameters()).device), dim=1)
+
     def make(shard: int) -> None:
         name, numbers, _ = work[shard]
         if files[shard].exists():  # two methods with the same map share a file
             return
-        frame = _score_shard(model, queries.subset(numbers), maps[name][numbers], name, rules, baseline)
+        frame = _score_shard(model, queries.subset(numbers), gallery, maps[name][numbers], name, rules, baseline)
         with atomic_path(files[shard]) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
 
@@ -230,19 +235,24 @@ def _read_results(path: Path, n_rows: int) -> pd.DataFrame:
 
 
 def _score_shard(
-    model: ReidModel, queries: Queries, cams: Tensor, method: str, rules: Mapping[str, Rule], baseline: str
+    model: ReidModel,
+    queries: Queries,
+    gallery: Tensor,
+    cams: Tensor,
+    method: str,
+    rules: Mapping[str, Rule],
+    baseline: str,
 ) -> pd.DataFrame:
-    """The results of one method on a few queries."""
-    device = next(model.parameters()).device
-    images, gallery = queries.images.to(device), queries.gallery.to(device)
-    saliency = saliencies({method: cams.to(device)}, images.shape[-2:])[method]
+    """The results of one method on a few queries; the gallery's features (G, D) have length 1."""
+    images = queries.images.to(gallery.device)
+    saliency = saliencies({method: cams.to(gallery.device)}, images.shape[-2:])[method]
     blank = baselines(model)[baseline](images)
     masks = {name: rule(saliency) for name, rule in rules.items()}
     # One forward and one product for each of X, B and the E, all of the same shape: E = X then gives equal bits.
     features = [_features(model, x) for x in (images, blank, *(blend(images, blank, m) for m in masks.values()))]
     n, times = len(queries), len(features)
     ranking = rank(
-        torch.cat([cosine_similarity(f, gallery) for f in features]),
+        torch.cat([normalize(f, dim=1) @ gallery.T for f in features]),
         queries.image_set.ids.repeat(times), queries.image_set.cams.repeat(times),
         queries.gallery_set.ids, queries.gallery_set.cams,
     )  # fmt: skip
@@ -274,5 +284,5 @@ def _scores(ranking: Ranking, part: slice) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def _features(model: ReidModel, images: Tensor) -> Tensor:
-    with evaluating(model):
+    with float32_as("ieee"), evaluating(model):
         return model(images).float()

@@ -12,14 +12,20 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from fam_lib.precision import float32_as
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put the model in eval mode; every module's own training flag is restored, on error too."""
+    """Put the model in eval mode, with float32 as IEEE has it; both are as before afterwards, on error too.
+
+    Every module's own training flag is restored.
+    """
     flags = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        yield model
+        with float32_as("ieee"):
+            yield model
     finally:
         for module, flag in flags.items():
             module.training = flag

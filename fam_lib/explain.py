@@ -17,7 +17,6 @@ from fam_lib.capture import evaluating, last_spatial_layer, resolve_layer, run_w
 from fam_lib.masking import gaussian_blur, min_max, upsample
 from fam_lib.methods import SCORE_WEIGHTINGS, Method, Reference, find_method
 from fam_lib.passes import Passes, Precision, Progress, Reading, at_least_float32, classify
-from fam_lib.precision import float32_as
 from fam_lib.targets import Target, projection
 from fam_lib.weighting import Probe
 
@@ -102,7 +101,7 @@ class Explainer:
         _check_images(images)
         modules = nn.ModuleList(module for module in (self.model, self.classifier) if module is not None)
         # Tensors made under inference_mode cannot take part in a graph, so a caller's is switched off here.
-        with torch.inference_mode(False), torch.no_grad(), float32_as("ieee"), evaluating(modules):
+        with torch.inference_mode(False), torch.no_grad(), evaluating(modules):
             images = images.clone() if images.is_inference() else images
             if self.layer is None:
                 self.layer = last_spatial_layer(self.model, images)

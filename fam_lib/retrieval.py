@@ -139,9 +139,9 @@ def evaluate(
     dtype = _common_dtype(query_features, gallery_features)
     labels = _read_labels(query_features.device, query_ids, query_cams, gallery_ids, gallery_cams)
     _check_sizes(labels, len(query_features), len(gallery_features), "the features have")
-    gallery = _unit_rows("second", gallery_features, dtype)
+    gallery = unit_rows("second", gallery_features, dtype)
     return _rank_in_blocks(
-        lambda block: _product(_unit_rows("first", query_features[block], dtype), gallery), labels, block_size
+        lambda block: inner_products(unit_rows("first", query_features[block], dtype), gallery), labels, block_size
     )
 
 
@@ -161,7 +161,25 @@ def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
         ValueError: an input is not 2-D, the dimensions D disagree, or a feature is not finite.
     """
     dtype = _common_dtype(a, b)
-    return _product(_unit_rows("first", a, dtype), _unit_rows("second", b, dtype))
+    return inner_products(unit_rows("first", a, dtype), unit_rows("second", b, dtype))
+
+
+def unit_rows(which: str, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Features (n, D) as rows of length 1, to be multiplied by :func:`inner_products`; a zero row stays zero.
+
+    Raises:
+        ValueError: a feature is not finite; the message says `which` features.
+    """
+    if not features.isfinite().all():
+        raise ValueError(f"the {which} features hold NaN or infinite values")
+    return normalize(features.to(dtype), dim=1)
+
+
+def inner_products(a: Tensor, b: Tensor) -> Tensor:
+    """Of every row of a (Q, D) with every row of b (G, D) -> (Q, G), whatever autocast says."""
+    # Under autocast the product would come back in half precision, too coarse to rank by.
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.T
 
 
 def matches(query_ids: Labels, query_cams: Labels, gallery_ids: Labels, gallery_cams: Labels) -> Tensor:
@@ -394,18 +412,6 @@ def _common_dtype(a: Tensor, b: Tensor) -> torch.dtype:
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features disagree in dimension: {a.shape[1]} and {b.shape[1]}")
     return torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
-
-
-def _unit_rows(which: str, features: Tensor, dtype: torch.dtype) -> Tensor:
-    if not features.isfinite().all():
-        raise ValueError(f"the {which} features hold NaN or infinite values")
-    return normalize(features.to(dtype), dim=1)
-
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    # Under autocast the product would come back in half precision, too coarse to rank by.
-    with torch.autocast(a.device.type, enabled=False):
-        return a @ b.T
 
 
 def _blocks(labels: _Labels, block_size: int | None) -> Iterator[slice]:

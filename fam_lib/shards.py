@@ -30,6 +30,27 @@ def remember(path: Path | None, compute: Callable[[], Any]) -> Any:
     return load(path)
 
 
+def remember_each(
+    files: Sequence[Path], compute: Callable[[int], Any], what: str, fabric: Fabric | None, progress: bool
+) -> list[Any]:
+    """:func:`remember` for every one of some files, which several processes share; see :func:`make_missing`.
+
+    Args:
+        files: named as in :func:`remember`.
+        compute: gives what belongs in the file of this number.
+        what: for the progress bar.
+        fabric: the processes; None is this one alone.
+        progress: show the bar.
+    """
+
+    def make(number: int) -> None:
+        if not files[number].exists():  # else someone was faster
+            save(files[number], compute(number))
+
+    make_missing([[path] for path in files], make, what, fabric, progress)
+    return [load(path) for path in files]
+
+
 def save(path: Path, result: Any) -> None:
     """Write a result atomically."""
     # Through an open file: given a path, torch writes its name, here a random one, into the archive.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fam_lib import explain
+from fam_lib.capture import evaluating
 from fam_lib.precision import float32_as
 
 
@@ -41,6 +42,13 @@ def test_the_choice_of_the_caller_is_back_on_error_too(legacy: bool) -> None:
         assert chosen() == mine and torch.backends.cudnn.allow_tf32 is legacy
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+def test_whatever_is_evaluated_is_computed_in_ieee_float32() -> None:
+    model, before = Watching(), chosen()
+    with evaluating(model):
+        model(torch.rand(1, 3, 64, 64))
+    assert model.seen == [("ieee", "ieee")] != [before] and chosen() == before
 
 
 @pytest.mark.parametrize(("precision", "expected"), [(None, "ieee"), ("tf32", "tf32")])

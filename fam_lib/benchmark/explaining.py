@@ -69,7 +69,6 @@ def measure(rows: Rows, device: torch.device, repeats: int = REPEATS, say: Say |
     return seconds
 
 
-@float32_as("ieee")  # for every library
 def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cache: Path | None = None) -> pd.DataFrame:
     """Table 1 for a network and one image (1, 3, H, W); measured once, then read from the cache.
 

@@ -92,13 +92,10 @@ def _explain_budgeted(
     names = [key(*seen_by, fingerprint(queries.image_set.subset(numbers))) for numbers in parts]
     files = [(cache or paths.CACHE) / "budgeted" / f"{name}.pt" for name in names]
 
-    def make(shard: int) -> None:
-        if files[shard].exists():  # someone else was faster
-            return
+    def compute(shard: int) -> dict[str, Tensor]:
         explanation = explain(model, queries.images[parts[shard]].to(device), METHOD, model.layer, budget=share)
         made = {"cam": explanation.cam, "bound": explanation.bound, "scored": explanation.scored.sum(1)}
-        shards.save(files[shard], {name: values.cpu() for name, values in made.items()})
+        return {name: values.cpu() for name, values in made.items()}
 
-    shards.make_missing([[path] for path in files], make, f"budget {share:g}", fabric, progress)
-    found = [shards.load(path) for path in files]
+    found = shards.remember_each(files, compute, f"budget {share:g}", fabric, progress)
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from fam_lib import paths, shards
 from fam_lib.capture import evaluating, resolve_layer
@@ -27,10 +26,9 @@ from fam_lib.explain import explain_all, is_flat, to_saliency
 from fam_lib.faithfulness import EQUAL_AREAS, retained_area
 from fam_lib.masking import blend, explanation_mask, gaussian_blur, top_share_mask
 from fam_lib.methods import METHODS, Method, find_method
-from fam_lib.precision import float32_as
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries, fingerprint
-from fam_lib.retrieval import Ranking, rank
+from fam_lib.retrieval import Ranking, inner_products, rank, unit_rows
 from fam_lib.store import atomic_path, key
 from fam_lib.weights import state_digest
 
@@ -205,7 +203,7 @@ def score_queries(
     ]
 
     # Once for all shards: to normalise a large gallery takes longer than the forwards of a few queries.
-    gallery = normalize(queries.gallery.to(next(model.parameters()).device), dim=1)
+    gallery = unit_rows("gallery's", queries.gallery.to(next(model.parameters()).device))
 
     def make(shard: int) -> None:
         name, numbers, _ = work[shard]
@@ -252,7 +250,7 @@ def _score_shard(
     features = [_features(model, x) for x in (images, blank, *(blend(images, blank, m) for m in masks.values()))]
     n, times = len(queries), len(features)
     ranking = rank(
-        torch.cat([normalize(f, dim=1) @ gallery.T for f in features]),
+        torch.cat([inner_products(unit_rows("query's", f), gallery) for f in features]),
         queries.image_set.ids.repeat(times), queries.image_set.cams.repeat(times),
         queries.gallery_set.ids, queries.gallery_set.cams,
     )  # fmt: skip
@@ -284,5 +282,5 @@ def _scores(ranking: Ranking, part: slice) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def _features(model: ReidModel, images: Tensor) -> Tensor:
-    with float32_as("ieee"), evaluating(model):
+    with evaluating(model):
         return model(images).float()

@@ -9,7 +9,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fam_lib.capture import evaluating
-from fam_lib.precision import float32_as
 from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
 from fam_lib.reid.model import ReidModel
 from fam_lib.retrieval import cmc, evaluate, mean_ap
@@ -55,7 +54,7 @@ def extract_features(
         model.to(device)
     target = next(model.parameters()).device
     features = []
-    with float32_as("ieee"), evaluating(model):
+    with evaluating(model):
         for start in tqdm(range(0, len(image_set), batch_size), "features", disable=not progress, leave=False):
             images = load_images(image_set.paths[start : start + batch_size], size)
             features.append(model(normalise(images, model.mean, model.std).to(target)).float().cpu())

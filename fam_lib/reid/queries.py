@@ -161,8 +161,7 @@ def _features(
     names = [key(*seen_by, fingerprint(image_set.subset(numbers))) for numbers in parts]
     files = [cache / "features" / f"{name}.pt" for name in names]
 
-    def make(shard: int) -> None:
-        shards.save(files[shard], extract_features(model, image_set.subset(parts[shard]), size))
+    def compute(shard: int) -> Tensor:
+        return extract_features(model, image_set.subset(parts[shard]), size)
 
-    shards.make_missing([[path] for path in files], make, "features", fabric, progress)
-    return torch.cat([shards.load(path) for path in files])
+    return torch.cat(shards.remember_each(files, compute, "features", fabric, progress))

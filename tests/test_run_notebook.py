@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -118,7 +119,8 @@ def test_a_run_that_fails(root: Path, capfd: pytest.CaptureFixture[str], source:
     assert partial(root, ".log").is_file()
 
 
-def test_stopping_the_run_stops_the_kernel_and_leaves_the_old_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", run_notebook.STOPS)
+def test_stopping_the_run_stops_the_kernel_and_leaves_the_old_result(tmp_path: Path, number: int) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     forever = f"import os, threading\nopen({str(pipe)!r}, 'w').write(str(os.getpid()))\nthreading.Event().wait()"
@@ -127,13 +129,28 @@ def test_stopping_the_run_stops_the_kernel_and_leaves_the_old_result(tmp_path: P
     command = [sys.executable, "-m", "tools.run_notebook", "01_setup"]
     with subprocess.Popen(command, cwd=folder, env=toys.environment(folder), stderr=subprocess.PIPE, text=True) as run:
         kernel = int(pipe.read_text())  # waits until the cell runs
-        run.send_signal(signal.SIGTERM)
+        run.send_signal(number)
         _, complaint = run.communicate(timeout=60)
     assert run.returncode == 130
     assert complaint == "01_setup: interrupted; the same command continues\n"
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
     assert old.read_text() == "old"
+
+
+def test_a_stopped_run_reports_no_dead_kernel(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Under load the kernel's client notices its end before it is told to stop waiting for it.
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_notebook._stop(signal.SIGTERM, None)
+        for name in ("papermill", "traitlets", "asyncio"):
+            logging.getLogger(name).error("Kernel died while waiting for execute reply.")
+        assert not caplog.records
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def test_two_runs_of_one_notebook_wait_for_each_other(

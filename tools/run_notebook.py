@@ -28,6 +28,7 @@ from typing import Any, TextIO
 from fam_lib import outputs, paths, profiles, store
 from fam_lib.profiles import Profile, short
 
+STOPS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what make and kill send
 # Their versions decide what the numbers and the bytes of a figure are.
 PACKAGES = (
     "torch",
@@ -83,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", default="", help="the folder that holds the data sets")
     parser.add_argument("overrides", nargs="*", metavar="name=value", help="parameters, instead of the profile's")
     options = parser.parse_intermixed_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)  # so that the kernel is shut down, too
+    for number in STOPS:
+        signal.signal(number, _stop)  # so that the kernel is shut down, too
     try:
         overrides = dict(_split(text) for text in options.overrides)
         run(options.notebook, options.profile, overrides, options.data_root)
@@ -91,14 +93,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").disabled = True  # it would report the kernel's end as an error
         print(f"{options.notebook}: interrupted; the same command continues", file=sys.stderr)
         return 130
     return 0
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the kernel is being shut down
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)  # once is enough: the kernel is being shut down
+    # Its end is what was asked for: asyncio, the kernel's client and papermill would each report it as an error.
+    logging.disable(logging.CRITICAL)
     raise KeyboardInterrupt
 
 

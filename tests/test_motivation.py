@@ -14,7 +14,8 @@ from torch import Tensor
 from evaluation_toys import SIZE, TRAIN_IDS, blocks, tiny_model
 from fam_lib import explain
 from fam_lib.faithfulness import summarise
-from fam_lib.reid.data import ReidData, load_images
+from fam_lib.images import load_images
+from fam_lib.reid.data import ReidData
 from fam_lib.reid.evaluation import explain_queries
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.motivation import dependence_table, figure1, runners_up

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fam_lib.reid.data import ImageSet, load_images, load_market_layout, load_pixels, normalise
+from fam_lib.images import load_images, load_pixels, normalise
+from fam_lib.reid.data import ImageSet, load_market_layout
 from fam_lib.reid.datasets import KNOWN, counts, open_dataset
 from reid_toys import write_cuhk03, write_image, write_rectangles
 

@@ -9,14 +9,8 @@ import timm
 import torch
 from torch import nn
 
-from fam_lib.reid import (
-    ReidModel,
-    extract_features,
-    load_images,
-    load_market_layout,
-    normalise,
-    retrieval_scores,
-)
+from fam_lib.images import load_images, normalise
+from fam_lib.reid import ReidModel, extract_features, load_market_layout, retrieval_scores
 from fam_lib.reid.model import build_backbone
 from fam_lib.retrieval import cosine_similarity
 from reid_toys import SIZE, write_rectangles
@@ -190,12 +184,15 @@ def test_absent_hub_weights_are_one_clear_error(monkeypatch: pytest.MonkeyPatch)
         build_backbone("resnet18")
 
 
-def test_extracted_features_do_not_depend_on_batches_and_the_mode_returns(tmp_path: Path) -> None:
+def test_extracted_features_do_not_depend_on_batches_and_the_mode_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fam_lib.reid.features.BATCH", 5)
     data = load_market_layout(write_rectangles(tmp_path))
     model = tiny().train()
     model.neck.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    features = extract_features(model, data.gallery, SIZE, batch_size=5)
+    features = extract_features(model, data.gallery, SIZE)
     assert model.training and not model.neck.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert features.shape == (12, 256) and features.dtype == torch.float32
@@ -208,8 +205,6 @@ def test_extracting_refuses_nothing_to_do(tmp_path: Path) -> None:
     data = load_market_layout(write_rectangles(tmp_path))
     with pytest.raises(ValueError, match="image_set is empty"):
         extract_features(tiny(), data.query.subset([]), SIZE)
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        extract_features(tiny(), data.query, SIZE, batch_size=0)
 
 
 def test_retrieval_scores_by_a_slow_count(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from timm.data import ImageNetInfo
 
 from fam_lib import weights
-from fam_lib.reid.data import load_images, normalise
+from fam_lib.images import load_images, normalise
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,12 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         weights.imagenet_lite0()
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
+def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(weights.lite0_file().read_bytes()[:-1])
+    monkeypatch.setattr(weights, "lite0_file", lambda: path)
     with pytest.raises(ValueError, match=f"weights.pth.*sha256.*{weights.LITE0_SHA256}"):
-        weights.lite0_state(path)
-    with pytest.raises(FileNotFoundError, match="absent.pth"):
-        weights.lite0_state(tmp_path / "absent.pth")
+        weights.lite0_state()
 
 
 @pytest.mark.parametrize(
@@ -97,9 +96,10 @@ def test_a_file_of_other_shapes_is_refused(change, message, tmp_path: Path, monk
     tensors = change([torch.zeros_like(t) for t in timm.create_model(weights.LITE0).state_dict().values()])
     path = tmp_path / "other.pth"
     torch.save({f"t{i}": tensor for i, tensor in enumerate(tensors)}, path)
+    monkeypatch.setattr(weights, "lite0_file", lambda: path)
     monkeypatch.setattr(weights, "check_sha256", lambda path, expected: None)
     with pytest.raises(ValueError, match=message):
-        weights.lite0_state(path)
+        weights.lite0_state()
 
 
 def test_another_network_is_refused() -> None:

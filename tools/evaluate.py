@@ -13,7 +13,7 @@ On a CPU the processes share the cores, and the last bits of a map depend on the
 OMP_NUM_THREADS to get the same bytes from any number of processes.
 
 When a process dies the others end too, and the same command goes on. The first process trains the network if it is
-not there yet; ``python -m fam_lib.reid --profile PROFILE --devices 8`` trains it on all devices.
+not there yet; ``python -m tools.train PROFILE --devices 8`` trains it on all devices.
 """
 
 from __future__ import annotations

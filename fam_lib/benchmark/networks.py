@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fam_lib import paths
+from fam_lib.images import load_images, normalise
 from fam_lib.photographs import load_photographs
-from fam_lib.reid.data import load_images, normalise
+from fam_lib.randomize import estimate_statistics
 from fam_lib.reid.model import remove_last_stride
 from fam_lib.reid.prepare import accelerator, load_data, settings, untrained
 from fam_lib.reid.training import cache_key, train
@@ -56,20 +57,6 @@ def narrow(subject: Subject, channels: int) -> Subject:
     return Subject(model.eval(), narrowed.first, subject.image)
 
 
-@torch.no_grad()
-def calibrate(model: nn.Module, images: Tensor) -> nn.Module:
-    """Give the batch norms of a network with random weights the statistics of these images; eval mode.
-
-    Without, activations shrink or grow from layer to layer, and half of what is computed is zeros.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the mean over all batches, here of one
-    model.train()(images)
-    return model.eval()
-
-
 def random_resnet(name: str) -> Subject:
     """A timm ResNet with random weights, the last stride taken out as in the bag of tricks; 256 x 128 pixels."""
     torch.manual_seed(0)
@@ -78,7 +65,9 @@ def random_resnet(name: str) -> Subject:
     model = nn.Sequential(backbone, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     margin = (HEIGHT - WIDTH) // 2
     images = load_photographs(size=HEIGHT)[..., margin : margin + WIDTH] * 2 - 1
-    return Subject(calibrate(model, images), backbone, images[:1])
+    # Without, activations shrink or grow from layer to layer, and half of what is computed is zeros.
+    estimate_statistics(model, [name for name, _ in model.named_modules()], images)
+    return Subject(model.eval(), backbone, images[:1])
 
 
 def reid_of_quick() -> Subject:

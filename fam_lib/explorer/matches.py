@@ -19,6 +19,7 @@ from fam_lib.targets import cosine
 if TYPE_CHECKING:
     from fam_lib.reid.queries import Queries
 
+N_LISTS = 10
 PAIR_METHODS = {"grad-ram": "projection", "cg-ram": "cosine"}  # on or to the other image's feature
 
 
@@ -36,23 +37,20 @@ class RankList(NamedTuple):
     correct: Sequence[bool]
 
 
-def rank_lists(
-    queries: Queries, mean: Sequence[float], std: Sequence[float], n: int = 10, k: int = 5
-) -> dict[str, RankList]:
-    """The rank lists of the first Re-ID queries, named by number and identity; no more than the k best of each.
+def rank_lists(queries: Queries, mean: Sequence[float], std: Sequence[float], k: int = 5) -> dict[str, RankList]:
+    """The rank lists of the first ten Re-ID queries, named by number and identity; no more than the k best of each.
 
     Args:
         queries: of :func:`fam_lib.reid.queries.load_queries`.
         mean: (3,), of the normalisation; ``model.mean``.
         std: (3,), ``model.std``.
-        n: lists.
         k: gallery images in a list.
     """
-    from fam_lib.reid import load_images, normalise
+    from fam_lib.images import load_images, normalise
 
     size = tuple(queries.images.shape[-2:])
     lists = {}
-    for number, best in enumerate(queries.best[:n, :k], start=1):
+    for number, best in enumerate(queries.best[:N_LISTS, :k], start=1):
         near = queries.gallery_set.subset(best)
         shown = load_images([queries.image_set.paths[number - 1], *near.paths], size)
         query, *gallery = zip(normalise(shown, mean, std), shown, strict=True)
@@ -128,9 +126,7 @@ def look_at_matches(
     )
 
 
-def fig_matches(
-    ranks: RankList, found: Matches, method: str, *, style: str = "default", note: str = ""
-) -> list[Figure]:
+def fig_matches(ranks: RankList, found: Matches, method: str, *, note: str = "") -> list[Figure]:
     """The rank list with a map under each thumbnail, and the pair with its projection and cosine maps."""
     shown = [ranks.query[1], *(display for _, display in ranks.gallery)]
     nothing = [None] * len(shown)
@@ -141,7 +137,6 @@ def fig_matches(
         frames=[[None, *ranks.correct], nothing],
         groups=[("", 1), ("", len(ranks.gallery))],
         title=f"The rank list, and {method} of every image",
-        style=style,
         note=note,
     )
     sides = [shown[0], shown[found.rank]]
@@ -152,7 +147,6 @@ def fig_matches(
         column_labels=["image", *(f"{target} ({name})" for name, target in PAIR_METHODS.items())],
         captions=[["", *("flat" if e.flat[i] else f"{e.target[i]:.3g}" for e in explained)] for i in range(2)],
         title="Why this pair: each image explained against the other",
-        style=style,
         note=note,
     )
     return [rank_list, pair]

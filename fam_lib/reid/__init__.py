@@ -2,7 +2,7 @@
 features."""
 
 from fam_lib.reid.config import TrainConfig
-from fam_lib.reid.data import ImageSet, ReidData, denormalise, load_images, load_market_layout, normalise
+from fam_lib.reid.data import ImageSet, ReidData, load_market_layout
 from fam_lib.reid.features import RetrievalScores, extract_features, retrieval_scores
 from fam_lib.reid.model import IdentityClassifier, ReidModel
 from fam_lib.reid.prepare import prepare, untrained
@@ -17,12 +17,9 @@ __all__ = [
     "ReidModel",
     "RetrievalScores",
     "TrainConfig",
-    "denormalise",
     "extract_features",
-    "load_images",
     "load_market_layout",
     "load_queries",
-    "normalise",
     "prepare",
     "retrieval_scores",
     "train",

@@ -21,10 +21,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from fam_lib import paths
+from fam_lib.images import UNREADABLE
 from fam_lib.profiles import short
 from fam_lib.reid import cuhk03
 from fam_lib.reid.config import TrainConfig
-from fam_lib.reid.data import DISTRACTOR_ID, TRAIN_FOLDER, UNREADABLE, ReidData
+from fam_lib.reid.data import DISTRACTOR_ID, TRAIN_FOLDER, ReidData
 from fam_lib.reid.datasets import KNOWN, Counts, counts, missing, open_dataset
 from fam_lib.store import sha256
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from fam_lib.capture import evaluating
 from fam_lib.explain import Explainer
 from fam_lib.faithfulness import summarise
+from fam_lib.images import load_images
 from fam_lib.methods import METHODS, Method
-from fam_lib.reid.data import ReidData, load_images
+from fam_lib.reid.data import ReidData
 from fam_lib.reid.evaluation import explain_queries
 from fam_lib.reid.model import ReidModel
 from fam_lib.reid.queries import Queries

@@ -11,7 +11,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fam_lib import shards
-from fam_lib.reid.data import ImageSet, ReidData, load_images, normalise
+from fam_lib.images import load_images, normalise
+from fam_lib.reid.data import ImageSet, ReidData
 from fam_lib.reid.features import extract_features
 from fam_lib.reid.model import ReidModel
 from fam_lib.retrieval import Ranking, cosine_similarity, evaluate, top_gallery

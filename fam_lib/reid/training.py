@@ -1,12 +1,7 @@
-"""Training of the Re-ID network: the bag of tricks, reproducible, resumable, found again in the cache.
-
-``python -m fam_lib.reid --profile NAME`` trains outside a notebook, on several GPUs if there are some; the notebooks
-then find the network in the cache.
-"""
+"""Training of the Re-ID network: the bag of tricks, reproducible, resumable, found again in the cache."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import pickle
 import sys
@@ -23,10 +18,10 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 from fam_lib import paths
-from fam_lib.processes import leave
+from fam_lib.images import load_pixels, normalise
 from fam_lib.reid.batches import identity_batches, random_erasing, random_flip, random_shift
 from fam_lib.reid.config import TrainConfig
-from fam_lib.reid.data import ImageSet, ReidData, load_pixels, normalise
+from fam_lib.reid.data import ImageSet, ReidData
 from fam_lib.reid.features import retrieval_scores
 from fam_lib.reid.losses import ReidLoss
 from fam_lib.reid.model import ReidModel
@@ -299,20 +294,3 @@ def _restore(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise damaged(path) from error
     return stored
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line; see the module's text."""
-    from fam_lib.reid.prepare import accelerator, load_data, settings  # which in turn need `train`
-
-    parser = argparse.ArgumentParser(prog="python -m fam_lib.reid", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--profile", required=True)
-    parser.add_argument("--data-root", default="", help="folder of the data sets; empty: data/")
-    parser.add_argument("--accelerator", default=accelerator(), choices=("cpu", "cuda"))
-    parser.add_argument("--devices", type=int, default=1, help="processes, each with a GPU of its own if there are any")
-    options = parser.parse_args(arguments)
-    config = settings(options.profile)
-    fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
-    fabric.launch()
-    train(load_data(options.profile, options.data_root), config, fabric=fabric)
-    leave(fabric)

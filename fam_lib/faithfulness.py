@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fam_lib.masking import B_HIGH, B_LOW
 from fam_lib.retrieval import ApKind, Labels, Ranking, average_precision, evaluate
 
 TOLERANCE = 1e-6
@@ -28,6 +27,12 @@ TOLERANCE = 1e-6
 
 EQUAL_AREAS = (0.1, 0.2, 0.3, 0.5)
 """Shares of pixels at which methods are compared at equal retained area."""
+
+RESAMPLES = 2000
+"""Of every bootstrap."""
+
+LEVEL = 0.95
+"""Coverage that every interval aims at."""
 
 BOOTSTRAP_ENTRIES = 4_000_000
 """Resampled values held at once; fixed, because the draws depend on it."""
@@ -214,7 +219,6 @@ def measure(
     gallery_cams: Labels,
     *,
     ap: ApKind = "standard",
-    block_size: int | None = None,
 ) -> Faithfulness:
     """Eq. 15-17 from features, by cosine similarity.
 
@@ -230,8 +234,6 @@ def measure(
         gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
         gallery_cams: (G,) integer cameras.
         ap: "standard" or "trapezoid".
-        block_size: see `retrieval.evaluate`; the three rankings use the same blocks, so that E = X gives
-            exactly equal scores.
 
     Returns:
         The Faithfulness of the Q queries.
@@ -241,7 +243,7 @@ def measure(
         ValueError: see `retrieval.evaluate`; or ap is unknown.
     """
     gallery = (query_ids, query_cams, gallery_features, gallery_ids, gallery_cams)
-    x, e, b = (evaluate(f, *gallery, block_size=block_size) for f in (features_x, features_e, features_b))
+    x, e, b = (evaluate(f, *gallery) for f in (features_x, features_e, features_b))
     return compare(x, e, b, ap=ap)
 
 
@@ -267,38 +269,11 @@ def retained_area(mask: Tensor) -> Tensor:
     return values.mean(dim=(1, 2))
 
 
-def zone_shares(saliency: Tensor, low: float = B_LOW, high: float = B_HIGH) -> tuple[Tensor, Tensor]:
-    """Shares of the pixels in the two zones that Eq. 14 keeps.
-
-    Args:
-        saliency: (N, H, W) in [0, 1].
-        low: B_Low of Eq. 14.
-        high: B_High of Eq. 14.
-
-    Returns:
-        Two (N,) float64 tensors on the CPU: the share >= high, and the share >= low but < high. The retained
-        area of Eq. 14 is the first plus delta times the second.
-
-    Raises:
-        ValueError: saliency is not (N, H, W) with H, W >= 1 or holds NaN, or low > high.
-    """
-    if low > high:
-        raise ValueError(f"low must not exceed high, got low {low} and high {high}")
-    _check_maps("saliency", saliency)
-    # Compared in the precision of the maps, as the mask itself is: 0.3 in float32 is not 0.3 in float64.
-    strong, medium = saliency >= high, (saliency >= low) & (saliency < high)
-    return _share(strong), _share(medium)
-
-
 def _check_maps(name: str, maps: Tensor) -> None:
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise ValueError(f"{name} must be (N, H, W) with H, W >= 1, got shape {tuple(maps.shape)}")
     if maps.isnan().any():
         raise ValueError(f"{name} holds NaN")
-
-
-def _share(chosen: Tensor) -> Tensor:
-    return chosen.cpu().double().mean(dim=(1, 2))
 
 
 def curve_area(scores: Tensor, shares: Tensor) -> Tensor:
@@ -345,9 +320,7 @@ class Summary(NamedTuple):
     undefined: int
 
 
-def summarise(
-    values: Tensor | np.ndarray | Sequence[float], *, n_boot: int = 2000, seed: int = 0, level: float = 0.95
-) -> Summary:
+def summarise(values: Tensor | np.ndarray | Sequence[float], *, seed: int = 0) -> Summary:
     """Mean over the defined queries with a percentile bootstrap interval; the mean of Eq. 15, 16 or 17.
 
     Queries are resampled as if independent. Queries of one person are not quite so: the interval is on the
@@ -355,27 +328,21 @@ def summarise(
 
     Args:
         values: (Q,) one value per query; NaN is undefined and left out.
-        n_boot: number of resamples.
         seed: of the generator; one seed, one interval.
-        level: coverage aimed at, in (0, 1).
 
     Returns:
         The Summary.
 
     Raises:
-        ValueError: values is not 1-D or holds an infinity, n_boot < 1, or level is outside (0, 1).
+        ValueError: values is not 1-D or holds an infinity.
     """
-    if n_boot < 1:
-        raise ValueError(f"n_boot must be at least 1, got {n_boot}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
     (vector,) = _vectors(values=values)
     if vector.isinf().any():
         raise ValueError("values holds an infinity; an undefined query must be NaN")
     defined = vector[~vector.isnan()].numpy()
     n, undefined = len(defined), len(vector) - len(defined)
     mean = float(defined.mean()) if n else float("nan")
-    lo, hi = np.quantile(bootstrap_means(defined, n_boot, seed), [(1 - level) / 2, (1 + level) / 2])
+    lo, hi = np.quantile(bootstrap_means(defined, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Summary(mean, float(lo), float(hi), n, undefined)
 
 
@@ -383,18 +350,14 @@ def paired_difference(
     a: Tensor | np.ndarray | Sequence[float],
     b: Tensor | np.ndarray | Sequence[float],
     *,
-    n_boot: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Summary:
     """Mean of a - b over the queries where both are defined, with a bootstrap interval of the difference.
 
     Args:
         a: (Q,) values of one method.
         b: (Q,) values of another method on the same queries, in the same order.
-        n_boot: see `summarise`.
         seed: see `summarise`.
-        level: see `summarise`.
 
     Returns:
         The Summary of a - b; a query is undefined if either value is.
@@ -405,28 +368,27 @@ def paired_difference(
     first, second = _vectors(a=a, b=b)
     if first.isinf().any() or second.isinf().any():
         raise ValueError("a or b holds an infinity; an undefined query must be NaN")
-    return summarise(first - second, n_boot=n_boot, seed=seed, level=level)
+    return summarise(first - second, seed=seed)
 
 
-def bootstrap_means(values: np.ndarray, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
+def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
     """Means of resamples with replacement, in chunks of bounded memory.
 
     Args:
         values: (n,), or (n, M) for M methods on the same queries, which are resampled together.
-        n_boot: number of resamples.
         seed: of the generator; the resamples depend on it and on n alone.
 
     Returns:
-        (n_boot,) or (n_boot, M); NaN for fewer than two queries, which say nothing about their spread.
+        (RESAMPLES,) or (RESAMPLES, M); NaN for fewer than two queries, which say nothing about their spread.
     """
     n = len(values)
     if n < 2:
-        return np.full((n_boot, *values.shape[1:]), np.nan)
+        return np.full((RESAMPLES, *values.shape[1:]), np.nan)
     generator = np.random.default_rng(seed)
     chunk = max(1, BOOTSTRAP_ENTRIES // n)
     means = []
-    for start in range(0, n_boot, chunk):
-        drawn = generator.integers(0, n, size=(min(chunk, n_boot - start), n))
+    for start in range(0, RESAMPLES, chunk):
+        drawn = generator.integers(0, n, size=(min(chunk, RESAMPLES - start), n))
         columns = [column[drawn].mean(axis=1) for column in np.atleast_2d(values.T)]
         means.append(np.stack(columns, axis=1))
-    return np.concatenate(means).reshape(n_boot, *values.shape[1:])
+    return np.concatenate(means).reshape(RESAMPLES, *values.shape[1:])

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal, get_args
@@ -30,7 +30,6 @@ from torch.nn.modules.conv import _ConvNd
 
 from fam_lib.capture import evaluating
 
-Initialiser = Callable[[nn.Module], None]
 Scheme = Literal["cascade", "independent"]
 
 
@@ -48,7 +47,7 @@ class Group:
 
 
 def he_initialise(module: nn.Module) -> None:
-    """Default initialiser: He's normal weights (fan-in, ReLU's gain), zero biases; norms 1 and 0.
+    """He's normal weights (fan-in, ReLU's gain), zero biases; norms 1 and 0; other layers reset themselves.
 
     torch's own default for convolutions shrinks the signal in every layer: in a fully random
     EfficientNet-Lite0 with reset batch norms the feature's norm falls to 1e-7, below the epsilon of a cosine.
@@ -65,7 +64,7 @@ def he_initialise(module: nn.Module) -> None:
     else:
         raise TypeError(
             f"layer of type {type(module).__name__} has parameters but no reset_parameters(): "
-            "pass `initialise`, a function that fills the parameters of the module it is given"
+            "give it this method, which fills its own parameters anew"
         )
 
 
@@ -102,7 +101,7 @@ def _split(layers: Sequence[str], depth: int) -> list[Group]:
     return [Group(prefix, tuple(members)) for prefix, members in parts]
 
 
-def layer_groups(layers: Sequence[str], max_steps: int | None = 8) -> tuple[Group, ...]:
+def layer_groups(layers: Sequence[str], max_steps: int) -> tuple[Group, ...]:
     """Cut the layers of a network into at most ``max_steps`` groups of neighbours.
 
     The names are cut at the smallest depth that gives enough groups, none with more than twice its share of
@@ -112,7 +111,7 @@ def layer_groups(layers: Sequence[str], max_steps: int | None = 8) -> tuple[Grou
 
     Args:
         layers: names in execution order.
-        max_steps: 1 or more, or None for a group per layer.
+        max_steps: 1 or more.
 
     Returns:
         Groups in execution order; each layer is in exactly one.
@@ -120,10 +119,8 @@ def layer_groups(layers: Sequence[str], max_steps: int | None = 8) -> tuple[Grou
     Raises:
         ValueError: ``max_steps`` is below 1.
     """
-    if max_steps is None:
-        return tuple(Group(name, (name,)) for name in layers)
     if max_steps < 1:
-        raise ValueError(f"max_steps must be 1 or more, or None for one step per layer; got {max_steps}")
+        raise ValueError(f"max_steps must be 1 or more, got {max_steps}")
     deepest = max(name.count(".") + 1 for name in layers)
     cuts = (_split(layers, depth) for depth in range(1, deepest + 1))
     largest = 2 * len(layers) / max_steps
@@ -143,7 +140,7 @@ def layer_seed(seed: int, name: str) -> int:
 
 
 @torch.no_grad()
-def randomise_layer(module: nn.Module, seed: int, initialise: Initialiser = he_initialise) -> None:
+def randomise_layer(module: nn.Module, seed: int) -> None:
     """Fill a layer's own parameters anew, in place; running statistics become mean 0, variance 1.
 
     The numbers are drawn on the CPU, so they are the same whatever device the network is on, and the global
@@ -152,7 +149,7 @@ def randomise_layer(module: nn.Module, seed: int, initialise: Initialiser = he_i
     fresh = copy.deepcopy(module).cpu()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        initialise(fresh)
+        he_initialise(fresh)
     for old, new in zip(module.parameters(False), fresh.parameters(False), strict=True):
         old.copy_(new)
     if isinstance(module, _NormBase):
@@ -192,7 +189,6 @@ def randomised(
     seed: int = 0,
     *,
     calibration: Tensor | None = None,
-    initialise: Initialiser = he_initialise,
 ) -> Iterator[tuple[str, nn.Module]]:
     """Networks that forgot: (name of the group, copy of the model), from the output down to the input.
 
@@ -208,7 +204,6 @@ def randomised(
         seed: the seed from which each layer's own is made.
         calibration: (M, 3, H, W) images from which randomised batch norms estimate their statistics; None
             resets them to mean 0 and variance 1.
-        initialise: fills the parameters of one layer.
 
     Yields:
         The name of the step's group, and the copy.
@@ -223,7 +218,7 @@ def randomised(
         layers = group.layers + (layers if scheme == "cascade" else ())
         copied = copy.deepcopy(model)
         for name in layers:
-            randomise_layer(copied.get_submodule(name), layer_seed(seed, name), initialise)
+            randomise_layer(copied.get_submodule(name), layer_seed(seed, name))
         if calibration is not None:
             estimate_statistics(copied, layers, calibration)
         yield group.name, copied

@@ -104,7 +104,6 @@ class Report:
         *,
         show: Sequence[str] | None = None,
         caption: str = "",
-        dataset: str | None = None,
     ) -> None:
         """Save a table as ``<name>.csv`` and print it.
 
@@ -117,7 +116,6 @@ class Report:
             name: A promised output, without the suffix.
             show: The columns to print: all if None, none if empty.
             caption: What the table says, for the manifest.
-            dataset: The data behind this table, if other than the report's.
 
         Raises:
             ValueError: A name that is not promised, no rows, an index with content, or a column named twice.
@@ -129,7 +127,7 @@ class Report:
             raise ValueError(f"table {name!r} has no column {min(unknown)!r}; its columns: {', '.join(text.columns)}")
         path = outputs.place(self.profile, output.file)
         store.write_text(path, text.to_csv(index=False, lineterminator="\n"))
-        self._record(output, "table", path, caption, dataset)
+        self._record(output, "table", path, caption)
         columns = list(text.columns if show is None else show)
         if columns:
             print(text[columns].to_string(index=False))
@@ -164,7 +162,7 @@ class Report:
             )
         return self._promised[file]
 
-    def _record(self, output: outputs.Output, kind: str, path: Path, alt: str, dataset: str | None) -> None:
+    def _record(self, output: outputs.Output, kind: str, path: Path, alt: str, dataset: str | None = None) -> None:
         """Note an output in this notebook's part; a second write of the same file replaces the first."""
         entry = {
             "file": output.file,

@@ -28,7 +28,7 @@ JUNK_ID = -1
 """Identity of gallery boxes that show no whole person; they are neither matches nor negatives."""
 
 BLOCK_ENTRIES = 2_000_000
-"""Similarities held at once by default (queries in a block times gallery): 8 MB in float32, near a CPU's cache."""
+"""Similarities held at once (queries in a block times gallery): 8 MB in float32, near a CPU's cache."""
 
 Labels = Tensor | Sequence[int]
 ApKind = Literal["standard", "trapezoid"]
@@ -77,8 +77,6 @@ def rank(
     query_cams: Labels,
     gallery_ids: Labels,
     gallery_cams: Labels,
-    *,
-    block_size: int | None = None,
 ) -> Ranking:
     """Score the ranking that a similarity matrix gives to each query.
 
@@ -88,17 +86,16 @@ def rank(
         query_cams: (Q,) integer cameras.
         gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
         gallery_cams: (G,) integer cameras.
-        block_size: queries handled at once; None picks it from `BLOCK_ENTRIES`. It never changes the result.
 
     Returns:
         The Ranking of the Q queries.
 
     Raises:
         TypeError: similarity is not a floating tensor, or ids or cameras are not integers.
-        ValueError: shapes disagree, the gallery is empty, a similarity is not finite, or block_size < 1.
+        ValueError: shapes disagree, the gallery is empty, or a similarity is not finite.
     """
     labels = _labels_of(similarity, query_ids, query_cams, gallery_ids, gallery_cams)
-    return _rank_in_blocks(lambda block: _finite_copy(similarity[block]), labels, block_size)
+    return _rank_in_blocks(lambda block: _finite_copy(similarity[block]), labels)
 
 
 @torch.no_grad()
@@ -109,8 +106,6 @@ def evaluate(
     gallery_features: Tensor,
     gallery_ids: Labels,
     gallery_cams: Labels,
-    *,
-    block_size: int | None = None,
 ) -> Ranking:
     """Score the ranking by cosine similarity of features, without holding the whole similarity matrix.
 
@@ -127,21 +122,20 @@ def evaluate(
         gallery_features: (G, D) floating, on the same device.
         gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
         gallery_cams: (G,) integer cameras.
-        block_size: queries handled at once; None picks it from `BLOCK_ENTRIES`.
 
     Returns:
         The Ranking of the Q queries.
 
     Raises:
         TypeError: features are not floating tensors, or ids or cameras are not integers.
-        ValueError: shapes disagree, the gallery is empty, a feature is not finite, or block_size < 1.
+        ValueError: shapes disagree, the gallery is empty, or a feature is not finite.
     """
     dtype = _common_dtype(query_features, gallery_features)
     labels = _read_labels(query_features.device, query_ids, query_cams, gallery_ids, gallery_cams)
     _check_sizes(labels, len(query_features), len(gallery_features), "the features have")
     gallery = unit_rows("second", gallery_features, dtype)
     return _rank_in_blocks(
-        lambda block: inner_products(unit_rows("first", query_features[block], dtype), gallery), labels, block_size
+        lambda block: inner_products(unit_rows("first", query_features[block], dtype), gallery), labels
     )
 
 
@@ -212,8 +206,6 @@ def top_gallery(
     gallery_ids: Labels,
     gallery_cams: Labels,
     k: int = 1,
-    *,
-    block_size: int | None = None,
 ) -> Tensor:
     """The k best gallery images of each query after the same-camera rule, best first.
 
@@ -226,7 +218,6 @@ def top_gallery(
         gallery_ids: (G,) integer identities.
         gallery_cams: (G,) integer cameras.
         k: length of the rank list.
-        block_size: queries handled at once; None picks it from `BLOCK_ENTRIES`.
 
     Returns:
         (Q, k) int64 indices into the gallery, on the CPU.
@@ -240,7 +231,7 @@ def top_gallery(
         raise ValueError(f"k must be at least 1, got {k}")
     by_id = labels.gallery_ids.sort(stable=True)
     lists = [torch.empty(0, k, dtype=torch.int64)]
-    for block in _blocks(labels, block_size):
+    for block in _blocks(labels):
         own = _own_images(_take(labels, block), *by_id)
         left = _without_removed(_finite_copy(similarity[block]), own, labels.gallery_ids)
         _check_enough_left(left, k, first_query=block.start)
@@ -414,23 +405,21 @@ def _common_dtype(a: Tensor, b: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
 
 
-def _blocks(labels: _Labels, block_size: int | None) -> Iterator[slice]:
+def _blocks(labels: _Labels) -> Iterator[slice]:
     n_queries, n_gallery = len(labels.query_ids), len(labels.gallery_ids)
-    size = max(1, BLOCK_ENTRIES // n_gallery) if block_size is None else block_size
-    if size < 1:
-        raise ValueError(f"block_size must be at least 1, got {size}")
+    size = max(1, BLOCK_ENTRIES // n_gallery)
     return (slice(start, min(start + size, n_queries)) for start in range(0, n_queries, size))
 
 
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-def _rank_in_blocks(similarity_of: Callable[[slice], Tensor], labels: _Labels, block_size: int | None) -> Ranking:
+def _rank_in_blocks(similarity_of: Callable[[slice], Tensor], labels: _Labels) -> Ranking:
     """The Ranking of all queries; similarity_of gives the (Q, G) of a block, to be overwritten."""
     by_id = labels.gallery_ids.sort(stable=True)
     empty = torch.empty(0, dtype=torch.float64)
     parts = [Ranking(empty, empty, empty.long(), empty.long(), empty)]
-    for block in _blocks(labels, block_size):
+    for block in _blocks(labels):
         own = _own_images(_take(labels, block), *by_id)
         parts.append(_rank_block(similarity_of(block), own, labels.gallery_ids))
     return Ranking(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Ranking)))

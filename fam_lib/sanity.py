@@ -28,6 +28,7 @@ from fam_lib.weights import state_digest
 Finder = Callable[[nn.Module], nn.Module]  # finds a part of a network, in the model and in each of its copies
 
 CODE_VERSION = 1  # count up when a change of the code changes the maps: it is part of every cache key
+CHUNK = 8  # images explained at once, and in one file of the cache
 
 
 # ---- maps of networks that forgot ---------------------------------------------------------------------
@@ -85,7 +86,7 @@ class _Question:
     rows: list[Method]
     layer: str
     classifier: Finder | None
-    options: dict[str, object]
+    seed: int
 
     def key(self, network: nn.Module) -> str:
         """Names the answer of a network."""
@@ -94,7 +95,7 @@ class _Question:
             "randomised", CODE_VERSION, state_digest(network), getattr(network, "feature", ""),
             *(b"" if x is None else x.detach().cpu().contiguous().numpy().tobytes() for x in values),
             state_digest(self.classifier(network)) if self.classifier else "",
-            [row.name for row in self.rows], self.layer, repr(sorted(self.options.items())),
+            [row.name for row in self.rows], self.layer, repr([("seed", self.seed)]),
         )  # fmt: skip
 
 
@@ -119,9 +120,7 @@ def explain_randomised(
     calibration: Tensor | None = None,
     others: Tensor | None = None,
     classifier: Finder | None = None,
-    chunk: int = 8,
     cache: Path | None = None,
-    **options: object,
 ) -> RandomisedMaps:
     """Explain the images by each method, with the model as it is and at every step of :func:`randomised`.
 
@@ -141,10 +140,8 @@ def explain_randomised(
         others: (N, 3, H, W), the other image of each image, for the RAM family.
         classifier: finds in a network the module that maps its features to logits, for class methods beside
             the others; for instance ``operator.attrgetter("head")``.
-        chunk: images explained at once.
-        cache: folder for the maps, a file for each network and chunk, found again by the weights, images and
-            choices they were made from: a killed run goes on where it stopped. None keeps nothing.
-        options: ``batch_size`` and ``precision`` of :func:`~fam_lib.explain.explain`.
+        cache: folder for the maps, a file for each network and chunk of images, found again by the weights, images
+            and choices they were made from: a killed run goes on where it stopped. None keeps nothing.
 
     Raises:
         ValueError: a method, layer or scheme does not fit, the other images are missing, or a file of the
@@ -155,10 +152,8 @@ def explain_randomised(
         raise ValueError("methods of the RAM family compare with another image: pass `others`, one for each image")
     asks_class = any(row.reference == "class" for row in rows)
     classes = _outputs(model, images, classifier).argmax(1) if asks_class else None
-    per_image = [[None] * len(images) if x is None else x.split(chunk) for x in (images, others, classes)]
-    questions = [
-        _Question(*parts, rows, layer, classifier, {"seed": seed, **options}) for parts in zip(*per_image, strict=False)
-    ]
+    per_image = [[None] * len(images) if x is None else x.split(CHUNK) for x in (images, others, classes)]
+    questions = [_Question(*parts, rows, layer, classifier, seed) for parts in zip(*per_image, strict=False)]
 
     def look(network: nn.Module) -> _Seen:
         return _join([_look(network, question, cache) for question in questions])
@@ -206,7 +201,7 @@ def _explain(network: nn.Module, question: _Question) -> dict[str, dict[str, Ten
         other=None if question.others is None else _outputs(network, question.others),
         classes=question.classes,
         classifier=question.classifier(network) if question.classifier else None,
-        **question.options,
+        seed=question.seed,
     )
     return {
         "raw": {name: e.cam.float().cpu() for name, e in found.items()},
@@ -251,7 +246,7 @@ def similarity(raw: tuple[Tensor, Tensor], saliency: tuple[Tensor, Tensor]) -> d
     }
 
 
-def sanity_table(maps: RandomisedMaps, dataset: str, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+def sanity_table(maps: RandomisedMaps, dataset: str, seed: int = 0) -> pd.DataFrame:
     """How similar each step's map is to that of the trained network: a row for each method and step.
 
     Returns:
@@ -266,11 +261,11 @@ def sanity_table(maps: RandomisedMaps, dataset: str, n_boot: int = 2000, seed: i
         for step, layer in enumerate(maps.steps, start=1):
             measures = similarity((raw[0], raw[step]), (saliency[0], saliency[step]))
             head = _head(dataset, method, maps.scheme, step, layer, raw.shape[1])
-            rows.append(head | _summaries(measures, n_boot, seed) | {"flat": int(flat[step].sum())})
+            rows.append(head | _summaries(measures, seed) | {"flat": int(flat[step].sum())})
     return pd.DataFrame(rows)
 
 
-def unrelated_table(maps: RandomisedMaps, dataset: str, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+def unrelated_table(maps: RandomisedMaps, dataset: str, seed: int = 0) -> pd.DataFrame:
     """How similar two maps are that have nothing to do with each other: the level of no relation.
 
     The trained network's map of each image is compared with its map of the next image.
@@ -288,13 +283,11 @@ def unrelated_table(maps: RandomisedMaps, dataset: str, n_boot: int = 2000, seed
         saliency = maps.saliency(method)[0]
         measures = similarity((raw[0], raw[0].roll(1, 0)), (saliency, saliency.roll(1, 0)))
         head = _head(dataset, method, "another image", 0, "", raw.shape[1])
-        rows.append(head | _summaries(measures, n_boot, seed) | {"flat": int(maps.flat(method)[0].sum())})
+        rows.append(head | _summaries(measures, seed) | {"flat": int(maps.flat(method)[0].sum())})
     return pd.DataFrame(rows)
 
 
-def alpha_or_a_table(
-    maps: RandomisedMaps, dataset: str, explained: str, n_boot: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def alpha_or_a_table(maps: RandomisedMaps, dataset: str, explained: str, seed: int = 0) -> pd.DataFrame:
     """Does a map change because alpha changes, or because A does? Spearman with the trained network's map.
 
     Three maps stand for every step: alpha swapped for the random network's, A swapped, both. Where all random
@@ -308,8 +301,7 @@ def alpha_or_a_table(
         maps: of one scheme.
         dataset: for the column of that name.
         explained: the layer explained, for the column of that name.
-        n_boot: resamples of the interval.
-        seed: of the resampling.
+        seed: of the bootstrap over images.
 
     Returns:
         Columns dataset, method, kind, scheme, explained, step, layer, n, swapped ("alpha", "A" or "both"),
@@ -323,7 +315,7 @@ def alpha_or_a_table(
             for which, other in changed.items():
                 head = _head(dataset, method, maps.scheme, step, layer, raw.shape[1])
                 measures = {"spearman": spearman(raw[0], other)}
-                rows.append(head | {"explained": explained, "swapped": which} | _summaries(measures, n_boot, seed))
+                rows.append(head | {"explained": explained, "swapped": which} | _summaries(measures, seed))
     return pd.DataFrame(rows)
 
 
@@ -333,9 +325,9 @@ def _head(dataset: str, method: str, scheme: str, step: int, layer: str, n: int)
     return dict(zip(names, (dataset, method, kind, scheme, step, layer, n), strict=True))
 
 
-def _summaries(measures: dict[str, Tensor], n_boot: int, seed: int) -> dict[str, float]:
+def _summaries(measures: dict[str, Tensor], seed: int) -> dict[str, float]:
     row = {}
     for name, values in measures.items():
-        summary = summarise(values, n_boot=n_boot, seed=seed)
+        summary = summarise(values, seed=seed)
         row |= {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}
     return row

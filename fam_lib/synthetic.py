@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,21 +23,16 @@ from tqdm import tqdm
 
 from fam_lib.pedestrians import wardrobe
 from fam_lib.pedestrians.body import LABEL
-from fam_lib.pedestrians.picture import Rendering, render
+from fam_lib.pedestrians.picture import render
 from fam_lib.pedestrians.scenery import CAMERAS
 from fam_lib.pedestrians.wardrobe import PARTS, Identity
 from fam_lib.reid.data import DISTRACTOR_ID, GALLERY_FOLDER, JUNK_ID, QUERY_FOLDER, TRAIN_FOLDER
 from fam_lib.store import as_json, atomic_folder
 
 __all__ = [
-    "CAMERAS",
     "PARTS",
     "VERSION",
-    "Record",
-    "Rendering",
-    "identity_table",
     "load_masks",
-    "part_mask",
     "regions",
     "render",
     "write_dataset",
@@ -189,7 +185,7 @@ def _identities(people: Sequence[Identity], n_train: int) -> dict:
         for number, found in wardrobe.distinguish(group).items():
             content[str(number)] = {
                 "split": split,
-                "attributes": wardrobe.describe(numbered[number]),
+                "attributes": asdict(numbered[number]),
                 "distinctive": found.distinctive,
                 "neighbours": {str(n): parts for n, parts in found.neighbours.items()},
             }
@@ -233,45 +229,6 @@ def _write_json(path: Path, content: dict) -> None:
 # --- Reading the truth ----------------------------------------------------------------------------
 
 
-class Record(NamedTuple):
-    """What `identities.json` says about one id.
-
-    Attributes:
-        split: "train" or "test".
-        identity: the attributes.
-        distinctive: the parts that tell the id from its nearest neighbours in its split, in the order of
-            `PARTS`.
-        neighbours: id of each nearest neighbour -> the parts in which the two differ. Look-alikes differ in
-            two parts.
-    """
-
-    split: str
-    identity: Identity
-    distinctive: tuple[str, ...]
-    neighbours: dict[int, tuple[str, ...]]
-
-
-def identity_table(root: Path | str) -> dict[int, Record]:
-    """The ids of a data set written by `write_dataset`, with what tells them apart.
-
-    Raises:
-        FileNotFoundError: `root` holds no `identities.json`.
-    """
-    path = Path(root) / _IDENTITIES
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: only synthetic data sets have one")
-    content = json.loads(path.read_text(encoding="utf-8"))["identities"]
-    return {
-        int(number): Record(
-            split=entry["split"],
-            identity=Identity(**entry["attributes"]),
-            distinctive=tuple(entry["distinctive"]),
-            neighbours={int(n): tuple(parts) for n, parts in entry["neighbours"].items()},
-        )
-        for number, entry in content.items()
-    }
-
-
 def load_masks(paths: Sequence[Path | str]) -> Tensor:
     """Label maps of pictures of a synthetic set.
 
@@ -280,7 +237,7 @@ def load_masks(paths: Sequence[Path | str]) -> Tensor:
 
     Returns:
         (N, H, W) uint8: 0 where there is no person, otherwise 1 + the index in `PARTS`. The person is
-        `labels > 0`; `part_mask` picks parts.
+        `labels > 0`.
 
     Raises:
         FileNotFoundError: a picture has no label map, so it is of no synthetic set.
@@ -302,19 +259,6 @@ def _load_mask(picture: Path) -> np.ndarray:
         return np.array(image)
 
 
-def part_mask(labels: Tensor, parts: Iterable[str]) -> Tensor:
-    """Boolean mask of the shape of `labels`: where one of the `parts` is seen.
-
-    Raises:
-        ValueError: a name is not in `PARTS`.
-    """
-    parts = [parts] if isinstance(parts, str) else list(parts)
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
-        raise ValueError(f"unknown parts {unknown}; the parts are {', '.join(PARTS)}")
-    return torch.isin(labels, labels.new_tensor([LABEL[part] for part in parts]))
-
-
 def regions(root: Path | str, paths: Sequence[Path | str], ids: Sequence[int]) -> dict[str, Tensor]:
     """Where a map that explains an identity should lie.
 
@@ -331,8 +275,17 @@ def regions(root: Path | str, paths: Sequence[Path | str], ids: Sequence[int]) -
         FileNotFoundError: not a synthetic set.
         ValueError: an id is none of the set's people, such as that of the distractors.
     """
-    labels, table = load_masks(paths), identity_table(root)
-    if strangers := sorted({int(i) for i in ids} - table.keys()):
+    labels, distinctive = load_masks(paths), _distinctive_parts(Path(root) / _IDENTITIES)
+    if strangers := sorted({int(i) for i in ids} - distinctive.keys()):
         raise ValueError(f"ids {strangers} are not in {Path(root) / _IDENTITIES}: distractors have no look-alikes")
-    distinctive = [part_mask(one, table[int(i)].distinctive) for one, i in zip(labels, ids, strict=True)]
-    return {"person": labels > 0, "distinguishing parts": torch.stack(distinctive)}
+    numbers = [labels.new_tensor([LABEL[part] for part in distinctive[int(i)]]) for i in ids]
+    parts = torch.stack([torch.isin(one, some) for one, some in zip(labels, numbers, strict=True)])
+    return {"person": labels > 0, "distinguishing parts": parts}
+
+
+def _distinctive_parts(path: Path) -> dict[int, list[str]]:
+    """Id -> the parts that tell it from its nearest neighbours."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: only synthetic data sets have one")
+    content = json.loads(path.read_text(encoding="utf-8"))["identities"]
+    return {int(number): entry["distinctive"] for number, entry in content.items()}

@@ -52,20 +52,17 @@ def lite0_file() -> Path:
     )
 
 
-def lite0_state(path: Path | None = None) -> dict[str, Tensor]:
+def lite0_state() -> dict[str, Tensor]:
     """Read the ImageNet weights of EfficientNet-Lite0 under timm's names.
-
-    Args:
-        path: the file of weights; None finds it in the installed package.
 
     Returns:
         The state of timm's ``tf_efficientnet_lite0`` with its 1000 classes, name to tensor.
 
     Raises:
-        FileNotFoundError: there is no such file or package.
+        FileNotFoundError: the package is not installed.
         ValueError: the file is not the published one, or does not fit timm's network.
     """
-    path = lite0_file() if path is None else Path(path)
+    path = lite0_file()
     check_sha256(path, LITE0_SHA256)
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from fam_lib import paths
+from fam_lib.byol import train_byol
+from fam_lib.byol.training import Checkpoint
 
 BOX = (8, 16, 39, 47)  # xmin, ymin, xmax, ymax in the validation pictures, whose size is 64 x 64
 
@@ -17,6 +22,13 @@ def noise(path: Path, height: int, width: int) -> None:
     blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
     pixels = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
     Image.fromarray(pixels).save(path)
+
+
+def train_in(cache: Path, *arguments: object, **options: object) -> list[Checkpoint]:
+    """:func:`train_byol` with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "CACHE", cache)
+        return train_byol(*arguments, **options)
 
 
 def write_street(

@@ -16,9 +16,23 @@ import torch.nn.functional as F
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from fam_lib import byol, explain
-from fam_lib.byol import BYOL, BYOLConfig, SimCLR, byol_loss, rate_at, simclr_loss, tau_at, train_byol, training
-from fam_lib.byol.views import Views
+from byol_toys import train_in
+from fam_lib import byol, explain, paths
+from fam_lib.byol import BYOL, Views, analysis, byol_loss, footage, training
+from fam_lib.byol.analysis import extract, measure, measure_maps, nearest_correct
+from fam_lib.byol.config import PAPER, PRETEXTS, QUICK, BYOLConfig
+from fam_lib.byol.network import (
+    SimCLR,
+    make_backbone,
+    make_network,
+    make_optimiser,
+    peak_rate,
+    rate_at,
+    simclr_loss,
+    tau_at,
+)
+from fam_lib.byol.training import Checkpoint, milestones, spread
+from fam_lib.byol.views import batches, normalise
 from fam_lib.localisation import map_area
 
 TINY = BYOLConfig(
@@ -140,7 +154,7 @@ def test_simclr_is_one_network_whose_gradient_reaches_every_weight() -> None:
     torch.testing.assert_close(z0, online[0].detach())
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    assert same_weights(byol.make_backbone(CONTRASTIVE), byol.make_backbone(TINY)), "both tasks start from one network"
+    assert same_weights(make_backbone(CONTRASTIVE), make_backbone(TINY)), "both tasks start from one network"
 
 
 # ---- schedules and optimiser ----------------------------------------------------------------------------
@@ -156,7 +170,7 @@ def test_tau_at_given_steps() -> None:
 
 def test_learning_rate_at_given_steps() -> None:
     config = replace(TINY, epochs=10, warmup_epochs=2, batch_size=128, learning_rate=0.4)
-    assert byol.peak_rate(config) == pytest.approx(0.2)
+    assert peak_rate(config) == pytest.approx(0.2)
     rates = [rate_at(step, 3, config) for step in range(30)]
     assert rates[:6] == pytest.approx([0.2 * (i + 1) / 6 for i in range(6)])
     assert rates[6] == pytest.approx(0.2)
@@ -164,11 +178,11 @@ def test_learning_rate_at_given_steps() -> None:
     assert rates[29] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("pretext", byol.PRETEXTS)
+@pytest.mark.parametrize("pretext", PRETEXTS)
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
 def test_biases_and_norm_layers_are_not_decayed_and_the_target_is_not_optimised(name: str, pretext: str) -> None:
-    model = byol.make_network(replace(TINY, pretext=pretext))
-    decayed, plain = byol.make_optimiser(model, replace(TINY, optimiser=name)).param_groups
+    model = make_network(replace(TINY, pretext=pretext))
+    decayed, plain = make_optimiser(model, replace(TINY, optimiser=name)).param_groups
     assert decayed["weight_decay"] == TINY.weight_decay and plain["weight_decay"] == 0
     assert all(p.dim() > 1 for p in decayed["params"]) and all(p.dim() == 1 for p in plain["params"])
     online = [p for p in model.parameters() if p.requires_grad]
@@ -176,9 +190,9 @@ def test_biases_and_norm_layers_are_not_decayed_and_the_target_is_not_optimised(
 
 
 def test_milestones_are_those_of_the_paper() -> None:
-    assert byol.milestones(200) == (80, 140, 200)
-    assert byol.milestones(5) == (2, 4, 5)
-    assert byol.milestones(1) == (1,)
+    assert milestones(200) == (80, 140, 200)
+    assert milestones(5) == (2, 4, 5)
+    assert milestones(1) == (1,)
 
 
 @pytest.mark.parametrize(
@@ -209,28 +223,28 @@ def test_views_leave_the_global_random_states_alone() -> None:
     expected = torch.rand(1), np.random.rand(), random.random()
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
     Views(IMAGES, TINY)[0, 0]
-    byol.make_backbone(TINY)
+    make_backbone(TINY)
     assert (torch.rand(1), np.random.rand(), random.random()) == expected
 
 
 def test_an_epoch_sees_each_image_at_most_once_and_processes_share_it() -> None:
     config = replace(TINY, batch_size=4)
-    whole = byol.batches(2, 11, config)
+    whole = batches(2, 11, config)
     assert [len(batch) for batch in whole] == [4, 4]
     assert len({i for batch in whole for _, i in batch}) == 8
-    halves = [byol.batches(2, 11, config, rank, 2) for rank in (0, 1)]
+    halves = [batches(2, 11, config, rank, 2) for rank in (0, 1)]
     for batch, a, b in zip(whole, *halves, strict=True):
         assert sorted(batch) == sorted(a + b)
-    assert whole != byol.batches(3, 11, config)
+    assert whole != batches(3, 11, config)
 
 
 # ---- training -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[byol.Checkpoint], list[str]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Checkpoint], list[str]]:
     folder, lines = tmp_path_factory.mktemp("cache"), []
-    return folder, train_byol(IMAGES, TINY, folder, progress=lines.append), lines
+    return folder, train_in(folder, IMAGES, TINY, progress=lines.append), lines
 
 
 def test_training_returns_the_untrained_network_and_three_checkpoints(trained) -> None:
@@ -251,12 +265,12 @@ def test_the_online_backbone_is_kept_not_the_target(trained) -> None:
         assert not torch.equal(checkpoint.backbone.conv1[0].weight, untrained.backbone.conv1[0].weight)
 
 
-@pytest.mark.parametrize("config", [TINY, CONTRASTIVE], ids=byol.PRETEXTS)
+@pytest.mark.parametrize("config", [TINY, CONTRASTIVE], ids=PRETEXTS)
 def test_an_interrupted_training_ends_with_the_same_weights(config: BYOLConfig, tmp_path: Path) -> None:
-    expected = train_byol(IMAGES, config, tmp_path / "whole")
-    part = train_byol(IMAGES, config, tmp_path / "parts", stop_after=3)
+    expected = train_in(tmp_path / "whole", IMAGES, config)
+    part = train_in(tmp_path / "parts", IMAGES, config, stop_after=3)
     assert [c.epoch for c in part] == [0, 2]
-    finished = train_byol(IMAGES, config, tmp_path / "parts")
+    finished = train_in(tmp_path / "parts", IMAGES, config)
     for a, b in zip(finished, expected, strict=True):
         assert a.epoch == b.epoch and a.history == b.history
         assert same_weights(a.backbone, b.backbone)
@@ -265,7 +279,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(config: BYOLConfig, 
 
 def test_the_tasks_have_folders_named_by_them_and_by_the_hash_of_all_else(tmp_path: Path) -> None:
     tasks = [replace(config, epochs=1) for config in (TINY, CONTRASTIVE)]
-    trained = [train_byol(IMAGES, config, tmp_path)[-1] for config in tasks]
+    trained = [train_in(tmp_path, IMAGES, config)[-1] for config in tasks]
     assert not same_weights(*(checkpoint.backbone for checkpoint in trained))
     byol_folder, simclr_folder = sorted(path.name for path in tmp_path.iterdir())
     assert byol_folder.startswith("byol-") and simclr_folder == byol_folder.replace("byol", "simclr")
@@ -273,7 +287,7 @@ def test_the_tasks_have_folders_named_by_them_and_by_the_hash_of_all_else(tmp_pa
 
 def test_simclr_says_its_loss_and_no_tau(tmp_path: Path) -> None:
     lines = []
-    history = train_byol(IMAGES, CONTRASTIVE, tmp_path, progress=lines.append)[-1].history
+    history = train_in(tmp_path, IMAGES, CONTRASTIVE, progress=lines.append)[-1].history
     assert all(0 < row["loss"] < math.log(7) + 2 / 0.5 for row in history)  # no two cosines differ by more than 2
     for line, row in zip(lines, history, strict=True):
         assert f"loss {row['loss']:+.3f}" in line and "tau" not in line
@@ -282,7 +296,7 @@ def test_simclr_says_its_loss_and_no_tau(tmp_path: Path) -> None:
 def test_a_finished_training_is_read_from_the_cache(trained, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, expected, _ = trained
     monkeypatch.setattr(training, "_train", None)  # any training would fail now
-    again = train_byol(IMAGES, TINY, folder)
+    again = train_in(folder, IMAGES, TINY)
     assert same_weights(again[-1].backbone, expected[-1].backbone)
     (cached,) = folder.iterdir()
     assert sorted(path.name for path in cached.iterdir()) == [
@@ -292,13 +306,13 @@ def test_a_finished_training_is_read_from_the_cache(trained, monkeypatch: pytest
     ]
     for images, config in ((255 - IMAGES, TINY), (IMAGES, replace(TINY, seed=1))):
         with pytest.raises(TypeError):
-            train_byol(images, config, folder)
+            train_in(folder, images, config)
 
 
 def test_workers_change_nothing(trained, tmp_path: Path) -> None:
     config = replace(TINY, epochs=2)
-    alone = train_byol(IMAGES, config, tmp_path / "alone")
-    helped = train_byol(IMAGES, config, tmp_path / "helped", n_workers=2)
+    alone = train_in(tmp_path / "alone", IMAGES, config)
+    helped = train_in(tmp_path / "helped", IMAGES, config, n_workers=2)
     assert same_weights(alone[-1].backbone, helped[-1].backbone)
 
 
@@ -309,17 +323,17 @@ def test_milestones_are_judged_and_said(tmp_path: Path) -> None:
         asked.append(copy.deepcopy(backbone.state_dict()))
         return 0.25
 
-    checkpoints = train_byol(IMAGES, TINY, tmp_path, progress=lines.append, judge=judge)
+    checkpoints = train_in(tmp_path, IMAGES, TINY, progress=lines.append, judge=judge)
     assert [i for i, line in enumerate(lines, start=1) if line.endswith("k-NN accuracy 25.0%")] == [2, 4, 5]
     for checkpoint, state in zip(checkpoints[1:], asked, strict=True):
         assert torch.equal(checkpoint.backbone.state_dict()["conv1.0.weight"], state["conv1.0.weight"])
 
 
 def test_the_published_recipes_and_what_lies_between() -> None:
-    paper = byol.PAPER
+    paper = PAPER
     assert (paper.backbone, paper.epochs, paper.batch_size, paper.optimiser) == ("hrnet_w30", 200, 4096, "lars")
     assert paper.learning_rate == pytest.approx((0.45 + 0.3) / 2)  # DeepMind's for 100 and for 300 epochs
-    assert byol.peak_rate(paper) == pytest.approx(6.0)
+    assert peak_rate(paper) == pytest.approx(6.0)
     steps = 1_281_167 // 4096
     assert rate_at(10 * steps, steps, paper) == pytest.approx(6.0)
     assert rate_at(105 * steps, steps, paper) == pytest.approx(3.0, rel=1e-3)  # half-way down the cosine
@@ -328,10 +342,10 @@ def test_the_published_recipes_and_what_lies_between() -> None:
 
 def test_the_target_moves_after_the_step_by_the_scheduled_tau(tmp_path: Path) -> None:
     config = replace(TINY, epochs=2, warmup_epochs=0, tau=0.8)
-    train_byol(IMAGES[:4], config, tmp_path, stop_after=1)
+    train_in(tmp_path, IMAGES[:4], config, stop_after=1)
     (state,) = tmp_path.glob("*/state.pt")
     weights = torch.load(state, weights_only=True)["model"]
-    start, name = byol.make_backbone(config).state_dict(), "conv1.0.weight"
+    start, name = make_backbone(config).state_dict(), "conv1.0.weight"
     expected = 0.8 * start[name] + 0.2 * weights[f"backbone.{name}"]
     torch.testing.assert_close(weights[f"target_backbone.{name}"], expected)
     assert not torch.equal(weights[f"backbone.{name}"], start[name])
@@ -340,14 +354,14 @@ def test_the_target_moves_after_the_step_by_the_scheduled_tau(tmp_path: Path) ->
 def test_a_diverging_training_is_stopped_and_leaves_no_checkpoint(tmp_path: Path) -> None:
     config = replace(TINY, learning_rate=math.inf, warmup_epochs=0)
     with pytest.raises(FloatingPointError, match="learning_rate"):
-        train_byol(IMAGES, config, tmp_path)
+        train_in(tmp_path, IMAGES, config)
     assert not list(tmp_path.glob("*/*"))
 
 
 @pytest.mark.parametrize("images", [IMAGES.float(), IMAGES[:, :1], IMAGES[:3]])
 def test_wrong_images_are_refused(images: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="images"):
-        train_byol(images, TINY, tmp_path)
+        train_in(tmp_path, images, TINY)
 
 
 # ---- features -------------------------------------------------------------------------------------------
@@ -355,8 +369,8 @@ def test_wrong_images_are_refused(images: Tensor, tmp_path: Path) -> None:
 
 def test_spread_is_one_for_isotropic_features_and_zero_for_one_direction() -> None:
     (features,) = tensors(5, (4000, 64))
-    assert byol.spread(features).item() == pytest.approx(1, abs=0.02)
-    assert byol.spread(torch.ones(10, 64) * torch.arange(1, 11)[:, None]).item() == pytest.approx(0, abs=1e-6)
+    assert spread(features).item() == pytest.approx(1, abs=0.02)
+    assert spread(torch.ones(10, 64) * torch.arange(1, 11)[:, None]).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_collapse_is_said() -> None:
@@ -365,37 +379,32 @@ def test_collapse_is_said() -> None:
     assert "COLLAPSED" not in byol.describe(row | {"spread": 0.6}, TINY)
 
 
-@pytest.mark.parametrize("k", [1, 5])
-def test_knn_equals_scikit_learn(k: int) -> None:
+def test_the_nearest_neighbour_is_scikit_learns() -> None:
     (features,) = tensors(6, (40, 8))
     labels = torch.arange(40) % 5
     expected = []
     for i in range(40):
         others = torch.arange(40) != i
-        model = KNeighborsClassifier(k, metric="cosine").fit(features[others], labels[others])
+        model = KNeighborsClassifier(1, metric="cosine").fit(features[others], labels[others])
         expected.append(bool(model.predict(features[i : i + 1])[0] == labels[i]))
-    assert byol.knn_correct(features, labels, k).tolist() == expected
+    assert nearest_correct(features, labels).tolist() == expected
 
 
 def test_images_of_one_group_are_no_neighbours() -> None:
     features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [0.5, 0.5]])
     labels, cameras = torch.tensor([0, 0, 1, 0]), torch.tensor([0, 0, 1, 1])
-    assert byol.knn_correct(features, labels, 1).tolist() == [True, True, False, True]
+    assert nearest_correct(features, labels).tolist() == [True, True, False, True]
     # Without its own camera, image 0 finds image 3, image 2 finds image 1.
-    assert byol.knn_correct(features, labels, 1, cameras).tolist() == [True, True, False, True]
-    assert byol.knn_correct(features, 1 - labels, 1, torch.tensor([0, 0, 1, 2])).tolist() == [
-        True,
-        True,
-        False,
-        True,
-    ]
-    with pytest.raises(ValueError, match="k=3"):
-        byol.knn_correct(features, labels, 3, cameras)
+    assert nearest_correct(features, labels, cameras).tolist() == [True, True, False, True]
+    assert nearest_correct(features, 1 - labels, torch.tensor([0, 0, 1, 2])).tolist() == [True, True, False, True]
+    with pytest.raises(ValueError, match="no neighbour"):
+        nearest_correct(features, labels, torch.zeros(4))
 
 
-def test_features_are_those_of_single_normalised_images(trained) -> None:
+def test_features_are_those_of_single_normalised_images(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "BATCH", 4)
     backbone = copy.deepcopy(trained[1][-1].backbone)
-    features = byol.extract(backbone, IMAGES, TINY, batch_size=4)
+    features = extract(backbone, IMAGES, TINY)
     with torch.no_grad():
         alone = torch.cat([backbone((image[None] / 255 - 0.5) / 0.5) for image in IMAGES])
     torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
@@ -405,19 +414,19 @@ HALF = torch.zeros(2, 4, 4, dtype=torch.bool)
 HALF[:, :2] = True  # the upper half
 
 
-def toy_measures() -> tuple[list[byol.Checkpoint], dict[str, dict[str, list[dict[str, Tensor]]]], list[Tensor]]:
+def toy_measures() -> tuple[list[Checkpoint], dict[str, dict[str, list[dict[str, Tensor]]]], list[Tensor]]:
     """Three checkpoints and two pictures: a map in the upper left corner, one in the lower half, one that is flat."""
     corner, below = torch.zeros(2, 4, 4), 1 - HALF.float()
     corner[:, 0, :2] = 1
-    checkpoints = [byol.Checkpoint(epoch, nn.Identity(), -1.0 * epoch, 1.0, ()) for epoch in (0, 2, 5)]
+    checkpoints = [Checkpoint(epoch, nn.Identity(), -1.0 * epoch, 1.0, ()) for epoch in (0, 2, 5)]
     maps = {"last": {"a": [below, corner, corner], "b": [corner, below, 0 * corner]}}
     correct = [torch.tensor([False, False]), torch.tensor([True, False]), torch.tensor([True, True])]
-    return checkpoints, byol.measure_maps(maps, HALF), correct
+    return checkpoints, measure_maps(maps, HALF), correct
 
 
 def test_the_table_of_checkpoints_by_hand() -> None:
     checkpoints, measures, correct = toy_measures()
-    table = byol.checkpoint_table(checkpoints, measures, {"last": "layer4"}, correct, 50.0, n_boot=50)
+    table = byol.checkpoint_table(checkpoints, measures, {"last": "layer4"}, correct, 50.0)
     expected = [[epoch, share, method] for epoch, share in ((0, 0), (2, 0.4), (5, 1)) for method in "ab"]
     assert table[["epoch", "share", "method"]].values.tolist() == expected
     assert set(table["map"]) == {"last"} and set(table.layer) == {"layer4"} and set(table.foreground) == {50}
@@ -434,7 +443,7 @@ def test_the_table_of_checkpoints_by_hand() -> None:
 
 def test_changes_are_paired_and_between_the_right_checkpoints() -> None:
     checkpoints, measures, correct = toy_measures()
-    table = byol.changes_table(checkpoints, measures, {"last": "layer4"}, correct, n_boot=50)
+    table = byol.changes_table(checkpoints, measures, {"last": "layer4"}, correct)
 
     def found(method: str, measure: str) -> pd.DataFrame:
         return table[(table.method == method) & (table.measure == measure)]
@@ -461,8 +470,8 @@ def test_a_paired_interval_leaves_out_what_pictures_have_in_common() -> None:
         corner[:, 0, 0], corner[:, 3, 3] = 1, -1  # fixes the ends, so that min-max changes nothing
         return above.where(corner == 0, corner.relu())
 
-    checkpoints = [byol.Checkpoint(epoch, nn.Identity(), 0.0, 1.0, ()) for epoch in (0, 1)]
-    measures = byol.measure_maps({"last": {"a": [cams(0.0), cams(0.2)]}}, masks)
+    checkpoints = [Checkpoint(epoch, nn.Identity(), 0.0, 1.0, ()) for epoch in (0, 1)]
+    measures = measure_maps({"last": {"a": [cams(0.0), cams(0.2)]}}, masks)
     found = checkpoints, measures, {"last": ""}, [torch.ones(40)] * 2
     change = byol.changes_table(*found).query("measure == 'energy'").iloc[0]
     levels = byol.checkpoint_table(*found, foreground=50.0)
@@ -474,42 +483,46 @@ def test_maps_of_checkpoints_are_those_of_explain_in_any_chunks_and_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(TINY, view_size=(64, 32))
-    backbone = byol.make_backbone(config).eval()
-    checkpoint = byol.Checkpoint(1, backbone, 0.0, 1.0, ())
+    backbone = make_backbone(config).eval()
+    checkpoint = Checkpoint(1, backbone, 0.0, 1.0, ())
     images = torch.randint(0, 256, (3, 3, 64, 32), dtype=torch.uint8)
     asked = [checkpoint, checkpoint], images, config, ["grad-fam", "uniform"], "layer2"
-    maps = byol.explain_checkpoints(*asked, chunk=2, cache=tmp_path)
+    monkeypatch.setattr(analysis, "CHUNK", 2)
+    maps = byol.explain_checkpoints(*asked, cache=tmp_path)
     assert list(maps) == ["grad-fam", "uniform"] and [len(found) for found in maps.values()] == [2, 2]
     for method, found in maps.items():
-        expected = explain(backbone, byol.normalise(images, config), method, "layer2")
+        expected = explain(backbone, normalise(images, config), method, "layer2")
         torch.testing.assert_close(found[1], expected.cam)
-        values = byol.measure(found[1], torch.ones(3, 64, 32, dtype=torch.bool))
+        values = measure(found[1], torch.ones(3, 64, 32, dtype=torch.bool))
         torch.testing.assert_close(values["area"], 100 * map_area(expected.saliency))
     assert len(list(tmp_path.iterdir())) == 2  # equal checkpoints share the files of the two chunks
-    monkeypatch.setattr("fam_lib.byol.analysis.explain_all", None)  # any explaining would fail now
-    again = byol.explain_checkpoints(*asked, chunk=2, cache=tmp_path)
+    monkeypatch.setattr(analysis, "explain_all", None)  # any explaining would fail now
+    again = byol.explain_checkpoints(*asked, cache=tmp_path)
     assert torch.equal(again["grad-fam"][1], maps["grad-fam"][1])
     with pytest.raises(TypeError):
-        byol.explain_checkpoints(*asked[:-1], "layer1", chunk=2, cache=tmp_path)
+        byol.explain_checkpoints(*asked[:-1], "layer1", cache=tmp_path)
 
 
 # ---- pictures -------------------------------------------------------------------------------------------
 
 
 def test_footage_shows_each_person_several_times_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    footage = byol.watch(camera=2, n_people=2, per_person=2, seed=5, cache=tmp_path)
-    assert footage.images.shape == (4, 3, 128, 64) and footage.images.dtype == torch.uint8
-    assert footage.masks.shape == (4, 128, 64) and footage.masks.dtype == torch.bool
-    assert 0.1 < footage.masks.float().mean() < 0.6
-    assert footage.people.tolist() == [0, 0, 1, 1]
-    assert not any(torch.equal(footage.images[i], footage.images[j]) for i in range(4) for j in range(i))
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr(footage, "N_PEOPLE", 2)
+    monkeypatch.setattr(footage, "PER_PERSON", 2)
+    seen = footage.watch(camera=2, seed=5)
+    assert seen.images.shape == (4, 3, 128, 64) and seen.images.dtype == torch.uint8
+    assert seen.masks.shape == (4, 128, 64) and seen.masks.dtype == torch.bool
+    assert 0.1 < seen.masks.float().mean() < 0.6
+    assert seen.people.tolist() == [0, 0, 1, 1]
+    assert not any(torch.equal(seen.images[i], seen.images[j]) for i in range(4) for j in range(i))
     monkeypatch.setattr("fam_lib.synthetic.render", None)  # any drawing would fail now
-    again = byol.watch(camera=2, n_people=2, per_person=2, seed=5, cache=tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(footage, again, strict=True))
-    with pytest.raises(TypeError):
-        byol.watch(camera=2, n_people=2, per_person=2, seed=6, cache=tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(seen, footage.watch(camera=2, seed=5), strict=True))
+    for camera, seed in ((2, 6), (1, 5)):
+        with pytest.raises(TypeError):
+            footage.watch(camera, seed)
 
 
 def test_the_quick_settings_give_the_map_the_notebook_shows() -> None:
-    backbone = byol.make_backbone(byol.QUICK)
+    backbone = make_backbone(QUICK)
     assert backbone.forward_features(torch.rand(1, 3, 128, 64)).shape == (1, 128, 8, 4)

@@ -12,9 +12,15 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from byol_toys import BOX, noise, write_imagenet, write_street
+from byol_toys import BOX, noise, train_in, write_imagenet, write_street
 from fam_lib import byol, profiles
-from fam_lib.byol.experiments import EXPERIMENTS
+from fam_lib.byol import experiments, probe
+from fam_lib.byol.analysis import measure
+from fam_lib.byol.config import BYOLConfig
+from fam_lib.byol.network import make_backbone
+from fam_lib.byol.pictures import open_classes, read_street_photos
+from fam_lib.byol.training import Checkpoint
+from fam_lib.byol.views import normalise
 from fam_lib.explain import explain_all
 from fam_lib.similarity import spearman
 
@@ -23,7 +29,7 @@ from fam_lib.similarity import spearman
 
 def test_street_photos_are_read_in_order_with_their_masks(tmp_path: Path) -> None:
     folder = write_street(tmp_path)
-    photos = byol.read_street_photos(folder, (24, 16))
+    photos = read_street_photos(folder, (24, 16))
     assert photos.images.shape == (5, 3, 24, 16) and photos.images.dtype == torch.uint8
     assert photos.masked.tolist() == [1, 3]
     assert photos.masks[:, :, :8].all() and not photos.masks[:, :, 8:].any()
@@ -37,7 +43,7 @@ def test_a_pixel_of_a_smaller_mask_is_true_where_most_of_it_was(tmp_path: Path) 
     mask = np.zeros((48, 32), dtype=np.uint8)
     mask[:, :5] = 1  # stored as 0 and 1; columns of the result are 4 wide: all of the first, a quarter of the second
     Image.fromarray(mask).save(folder / "masks" / "0000.png")
-    found = byol.read_street_photos(folder, (12, 8)).masks[0]
+    found = read_street_photos(folder, (12, 8)).masks[0]
     assert found[:, 0].all() and not found[:, 1:].any()
 
 
@@ -70,7 +76,7 @@ def test_unsound_photographs_are_named(tmp_path: Path, what: str, message: str) 
     folder = write_street(tmp_path)
     damage(folder, what)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        byol.read_street_photos(folder, (24, 16))
+        read_street_photos(folder, (24, 16))
 
 
 def test_the_quiz_of_photographs_is_to_find_the_other_half(tmp_path: Path) -> None:
@@ -95,10 +101,11 @@ def test_the_quiz_of_photographs_is_to_find_the_other_half(tmp_path: Path) -> No
 # ---- ImageNet -------------------------------------------------------------------------------------------
 
 
-def test_imagenet_is_read_from_classes_and_boxes(tmp_path: Path) -> None:
+def test_imagenet_is_read_from_classes_and_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_imagenet(tmp_path)
-    config = replace(byol.PAPER, view_size=(56, 56))  # the shorter side of 64 stays: the middle is cut out
-    experiment = byol.imagenet(tmp_path, 2, seed=3, config=config)
+    small = replace(byol.PAPER, view_size=(56, 56))  # the shorter side of 64 stays: the middle is cut out
+    monkeypatch.setattr(experiments, "PAPER", small)
+    experiment = experiments.imagenet(tmp_path, 2, seed=3)
     assert experiment.config.seed == 3 and len(experiment.pictures) == 9
     assert [tuple(experiment.pictures[i].shape) for i in (0, 1)] == [(3, 40, 60), (3, 50, 50)]
     assert experiment.quiz.labels.tolist() == [0, 0, 1, 1] and experiment.places.tolist() == [0, 2]
@@ -111,12 +118,12 @@ def test_imagenet_is_read_from_classes_and_boxes(tmp_path: Path) -> None:
 
 def test_a_folder_of_pictures_is_known_by_names_and_sizes(tmp_path: Path) -> None:
     folder = write_imagenet(tmp_path) / "train"
-    pictures, labels = byol.open_classes(folder, (32, 32))
+    pictures, labels = open_classes(folder, (32, 32))
     assert pictures.names[0] == "n01/0.JPEG" and labels.tolist() == [0] * 5 + [1] * 4
     before = pictures.digest()
-    assert byol.open_classes(folder, (64, 64))[0].digest() == before  # the size is no property of the files
+    assert open_classes(folder, (64, 64))[0].digest() == before  # the size is no property of the files
     (folder / "n02" / "1.JPEG").unlink()
-    assert byol.open_classes(folder, (32, 32))[0].digest() != before
+    assert open_classes(folder, (32, 32))[0].digest() != before
 
 
 @pytest.mark.parametrize(
@@ -127,19 +134,19 @@ def test_what_imagenet_lacks_is_named(tmp_path: Path, missing: str, message: str
     folder = write_imagenet(tmp_path)
     (folder / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=message):
-        byol.imagenet(tmp_path, 1, 0)
+        experiments.imagenet(tmp_path, 1, 0)
 
 
 def test_a_folder_trains_as_its_pictures_in_memory_would(tmp_path: Path) -> None:
     """The same pictures of one size, from a folder (PNG, so without loss) and from a tensor."""
     for i in range(5):
         noise(tmp_path / "set" / "a" / f"{i}.png", 32, 32)
-    pictures, _ = byol.open_classes(tmp_path / "set", (28, 28))
-    config = byol.BYOLConfig(
+    pictures, _ = open_classes(tmp_path / "set", (28, 28))
+    config = BYOLConfig(
         "test_resnet", epochs=2, batch_size=4, view_size=(32, 32), hidden_dim=8, output_dim=4, warmup_epochs=0
     )
-    a = byol.train_byol(pictures, config, tmp_path / "folder")[-1].backbone.state_dict()
-    b = byol.train_byol(torch.stack(list(pictures[i] for i in range(5))), config, tmp_path / "memory")[-1]
+    a = train_in(tmp_path / "folder", pictures, config)[-1].backbone.state_dict()
+    b = train_in(tmp_path / "memory", torch.stack([pictures[i] for i in range(5)]), config)[-1]
     assert all(torch.equal(a[name], value) for name, value in b.backbone.state_dict().items())
 
 
@@ -150,46 +157,47 @@ def test_an_unknown_experiment_lists_the_known_ones(tmp_path: Path) -> None:
 
 def test_profiles_name_experiments_that_exist() -> None:
     named = {name: profiles.load(name).parameters.get("experiment", "synthetic") for name in profiles.names()}
-    assert set(named.values()) <= set(EXPERIMENTS)
+    assert set(named.values()) <= set(experiments.EXPERIMENTS)
     assert named["street-photos"] == "street-photos" and profiles.load("street-photos").numbers_only
 
 
 # ---- the linear probe -----------------------------------------------------------------------------------
 
 
-def test_the_probe_is_scikit_learns_logistic_regression() -> None:
+def test_the_probe_is_scikit_learns_logistic_regression(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "DECAY", 0.02)
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     features = torch.randn(60, 5, generator=generator) * torch.tensor([1.0, 10, 0.1, 3, 1]) + labels[:, None] * 0.3 + 7
-    probe = byol.linear_probe(features, labels, decay=0.02)
+    classifier = byol.linear_probe(features, labels)
     x = ((features - features.mean(0)) / features.std(0)).double().numpy()
     oracle = LogisticRegression(C=1 / (60 * 0.02), tol=1e-10, max_iter=10_000).fit(x, labels)
-    found = probe(features).softmax(1)
+    found = classifier(features).softmax(1)
     assert not found.requires_grad
     np.testing.assert_allclose(found.numpy(), oracle.predict_proba(x), atol=2e-4)
 
 
 def test_the_probe_serves_grad_cam_and_the_table_compares_with_it() -> None:
-    config = byol.BYOLConfig("test_resnet", epochs=1, warmup_epochs=0, view_size=(64, 32))
+    config = BYOLConfig("test_resnet", epochs=1, warmup_epochs=0, view_size=(64, 32))
     images = torch.randint(0, 256, (6, 3, 64, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
-    backbone = byol.make_backbone(config).eval()
-    checkpoints = [byol.Checkpoint(epoch, backbone, 0.0, 1.0, ()) for epoch in (0, 1)]
+    backbone = make_backbone(config).eval()
+    checkpoints = [Checkpoint(epoch, backbone, 0.0, 1.0, ()) for epoch in (0, 1)]
     classes = torch.tensor([0, 1, 2, 0, 1, 2])
     probes = [byol.linear_probe(byol.extract(backbone, images, config), classes)] * 2
     asked = dict(classes=classes, probes=probes)
-    cams = byol.explain_checkpoints(checkpoints, images, config, ["grad-cam"], **asked)
-    maps = cams | byol.explain_checkpoints(checkpoints, images, config, ["grad-fam"])
-    direct = explain_all(backbone, byol.normalise(images, config), ["grad-cam"], classes=classes, classifier=probes[0])
+    cams = byol.explain_checkpoints(checkpoints, images, config, ["grad-cam"], "layer4", **asked)
+    maps = cams | byol.explain_checkpoints(checkpoints, images, config, ["grad-fam"], "layer4")
+    direct = explain_all(backbone, normalise(images, config), ["grad-cam"], classes=classes, classifier=probes[0])
     torch.testing.assert_close(cams["grad-cam"][0], direct["grad-cam"].cam)
 
     masks = torch.zeros(6, 64, 32, dtype=torch.bool)
     masks[:, :32] = True
     right = [classes == 0, classes >= 0]
-    table = byol.probe_table(checkpoints, maps, masks, right, 4, n_boot=20).set_index(["share", "method"])
+    table = byol.probe_table(checkpoints, maps, masks, right, 4).set_index(["share", "method"])
     assert table.accuracy.tolist() == pytest.approx([100 / 3, 100 / 3, 100, 100])
     own = table.loc[(0, "grad-cam")]
     assert (own.excess, own.spearman) == pytest.approx((0, 1)) and own.n_labels == 4
-    energies = {name: byol.measure(maps[name][0], masks)["energy"] for name in maps}
+    energies = {name: measure(maps[name][0], masks)["energy"] for name in maps}
     rival = table.loc[(0, "grad-fam")]
     assert rival.excess == pytest.approx((energies["grad-fam"] - energies["grad-cam"]).nanmean().item())
     assert rival.spearman == pytest.approx(spearman(maps["grad-fam"][0], maps["grad-cam"][0]).nanmean().item())

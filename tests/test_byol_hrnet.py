@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from byol_toys import train_in
 from fam_lib import byol
 from fam_lib.byol.experiments import HRNET_LAYERS
 
@@ -15,7 +16,7 @@ def test_hrnet_takes_a_step_and_is_explained_at_both_layers(tmp_path: Path) -> N
     small = dict(batch_size=2, view_size=(64, 64), hidden_dim=32, output_dim=16, precision="32-true")
     config = replace(byol.PAPER, epochs=2, warmup_epochs=0, learning_rate=10.0, **small)
     images = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    untrained, trained = byol.train_byol(images, config, tmp_path, stop_after=1)
+    untrained, trained = train_in(tmp_path, images, config, stop_after=1)
     before, after = (c.backbone.state_dict() for c in (untrained, trained))
     assert trained.backbone.num_features == 2048 and -4 <= trained.loss <= 4
     assert not torch.equal(before["conv1.weight"], after["conv1.weight"])

@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp, ttest_rel
 
-from fam_lib import byol
-from fam_lib.byol.pretexts import MEASURES
+from fam_lib import byol, paths
+from fam_lib.byol.config import PRETEXTS, BYOLConfig
+from fam_lib.byol.experiments import Experiment, Quiz
+from fam_lib.byol.pretexts import MEASURES, over_seeds
 
 # ---- intervals ------------------------------------------------------------------------------------------
 
 
 def test_the_interval_by_hand() -> None:
-    found = byol.over_seeds([1.0, 2.0, 3.0, float("nan")])  # deviation 1; t(0.975, 2) = 4.3027
+    found = over_seeds([1.0, 2.0, 3.0, float("nan")])  # deviation 1; t(0.975, 2) = 4.3027
     assert (found.mean, found.n, found.undefined) == (2, 3, 1)
     assert (found.lo, found.hi) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
 
@@ -28,12 +30,12 @@ def test_the_interval_by_hand() -> None:
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=8).filter(lambda values: np.ptp(values) > 1e-3))
 def test_the_interval_is_that_of_students_test(values: list[float]) -> None:
     expected = ttest_1samp(values, 0).confidence_interval(0.95)
-    found = byol.over_seeds(values)
+    found = over_seeds(values)
     assert (found.lo, found.hi) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
 
 
 def test_one_training_has_no_interval_and_none_has_no_mean() -> None:
-    one, none = byol.over_seeds([3.0]), byol.over_seeds([float("nan")])
+    one, none = over_seeds([3.0]), over_seeds([float("nan")])
     assert one.mean == 3 and np.isnan([one.lo, one.hi]).all()
     assert np.isnan([none.mean, none.lo, none.hi]).all() and (none.n, none.undefined) == (0, 1)
 
@@ -95,40 +97,41 @@ def test_an_unknown_reference_is_named() -> None:
 # ---- trainings ------------------------------------------------------------------------------------------
 
 
-def toy_experiment() -> byol.Experiment:
+def toy_experiment() -> Experiment:
     images = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     masks = torch.zeros(8, 32, 32, dtype=torch.bool)
     masks[:, :8] = True
-    config = byol.BYOLConfig(
+    config = BYOLConfig(
         "test_resnet", epochs=2, batch_size=4, view_size=(32, 32), hidden_dim=8, output_dim=4, optimiser="sgd",
         learning_rate=2.0, warmup_epochs=0, seed=9,
     )  # fmt: skip
-    quiz = byol.Quiz(images, torch.arange(8) % 2)
-    return byol.Experiment("toy", "", config, {"last": "layer4", "earlier": "layer2"}, images, images, masks, quiz)
+    quiz = Quiz(images, torch.arange(8) % 2)
+    return Experiment("toy", "", config, {"last": "layer4", "earlier": "layer2"}, images, images, masks, quiz)
 
 
 def test_each_task_and_seed_is_measured_as_the_table_of_checkpoints_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
     experiment, methods = toy_experiment(), ["grad-fam", "uniform"]
-    runs = byol.run_pretexts(experiment, byol.PRETEXTS, [0, 3], methods, cache=tmp_path)
+    runs = byol.run_pretexts(experiment, PRETEXTS, [0, 3], methods)
     assert len(runs) == 2 * 3 * 2 * 2 and set(runs.foreground) == {25.0} and set(runs.n) == {8}
 
     config = replace(experiment.config, pretext="simclr", seed=3)
-    checkpoints = byol.train_byol(experiment.pictures, config, tmp_path)
+    checkpoints = byol.train_byol(experiment.pictures, config)
     maps = {
         w: byol.explain_checkpoints(checkpoints, experiment.images, config, methods, layer)
         for w, layer in experiment.layers.items()
     }
     correct = [experiment.correct(checkpoint.backbone) for checkpoint in checkpoints]
     measures = byol.measure_maps(maps, experiment.masks)
-    expected = byol.checkpoint_table(checkpoints, measures, experiment.layers, correct, 25.0, n_boot=1)
+    expected = byol.checkpoint_table(checkpoints, measures, experiment.layers, correct, 25.0)
     for pretext, share in (("untrained", 0), ("simclr", 1)):
         own = runs[(runs.pretext == pretext) & (runs.seed == 3)].set_index(["map", "layer", "method"])
         right = expected[expected.share == share].set_index(["map", "layer", "method"])
         pd.testing.assert_frame_equal(own[list(MEASURES)], right[list(MEASURES)].loc[own.index])
-    assert not np.allclose(*(runs[runs.pretext == pretext].energy for pretext in byol.PRETEXTS), equal_nan=True)
+    assert not np.allclose(*(runs[runs.pretext == pretext].energy for pretext in PRETEXTS), equal_nan=True)
 
     monkeypatch.setattr("fam_lib.byol.training._train", None)  # any training or explaining would fail now
     monkeypatch.setattr("fam_lib.byol.analysis.explain_all", None)
-    pd.testing.assert_frame_equal(byol.run_pretexts(experiment, byol.PRETEXTS, [0, 3], methods, cache=tmp_path), runs)
+    pd.testing.assert_frame_equal(byol.run_pretexts(experiment, PRETEXTS, [0, 3], methods), runs)

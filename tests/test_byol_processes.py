@@ -13,11 +13,15 @@ from lightning_fabric.utilities.seed import seed_everything
 from torch import Tensor
 
 from byol_toys import write_imagenet
-from fam_lib import byol
-from fam_lib.byol import Views
+from fam_lib import paths
+from fam_lib.byol import BYOL, Views, experiments, train_byol
+from fam_lib.byol.config import PRETEXTS, BYOLConfig
+from fam_lib.byol.network import SimCLR, make_network, make_optimiser, rate_at, simclr_loss, tau_at
+from fam_lib.byol.pictures import PictureFolder
+from fam_lib.byol.views import batches
 from fam_lib.processes import leave
 
-CONFIG = byol.BYOLConfig(
+CONFIG = BYOLConfig(
     backbone="test_resnet",
     epochs=3,
     batch_size=8,
@@ -37,9 +41,10 @@ def train(fabric: Fabric, root: Path, cache: Path, pretext: str) -> list[list[fl
         For each process: two sums over the parameters and the loss of the last epoch.
     """
     seed_everything(fabric.global_rank, verbose=False)  # no result may depend on it
-    experiment = byol.imagenet(root, 1, 0, replace(CONFIG, pretext=pretext))
-    byol.train_byol(experiment.pictures, experiment.config, cache, fabric=fabric, stop_after=1)
-    checkpoints = byol.train_byol(experiment.pictures, experiment.config, cache, fabric=fabric)
+    paths.CACHE, experiments.PAPER = cache, replace(CONFIG, pretext=pretext)  # this process does nothing else
+    experiment = experiments.imagenet(root, 1, 0)
+    train_byol(experiment.pictures, experiment.config, fabric=fabric, stop_after=1)
+    checkpoints = train_byol(experiment.pictures, experiment.config, fabric=fabric)
     flat = torch.cat([p.flatten() for p in checkpoints[-1].backbone.parameters()])
     found = torch.stack([flat.sum(), flat.abs().sum(), torch.tensor(checkpoints[-1].loss)])
     gathered = fabric.all_gather(found.detach()).tolist()
@@ -47,45 +52,48 @@ def train(fabric: Fabric, root: Path, cache: Path, pretext: str) -> list[list[fl
     return gathered
 
 
-def halves(pictures: byol.PictureFolder, epoch: int) -> list[list[Tensor]]:
+def halves(pictures: PictureFolder, epoch: int) -> list[list[Tensor]]:
     """What two processes see of an epoch of one batch: for each, view 0 and view 1 of its half."""
     views, found = Views(pictures, CONFIG), []
     for rank in (0, 1):
-        (items,) = byol.batches(epoch, len(pictures), CONFIG, rank, 2)
+        (items,) = batches(epoch, len(pictures), CONFIG, rank, 2)
         found.append([torch.stack(view) for view in zip(*(views[item] for item in items), strict=True)])
     return found
 
 
-def loss_of_halves(model: byol.BYOL | byol.SimCLR, parts: list[list[Tensor]]) -> Tensor:
+def loss_of_halves(model: BYOL | SimCLR, parts: list[list[Tensor]]) -> Tensor:
     """Batch norms see their half only; BYOL's loss is a mean of the halves, SimCLR's contrasts all views."""
-    if isinstance(model, byol.BYOL):
+    if isinstance(model, BYOL):
         return sum(model(*views)[0] for views in parts) / 2
     z0, z1 = (torch.cat([model.projector(model.backbone(views[k])) for views in parts]) for k in (0, 1))
-    return byol.simclr_loss(z0, z1)
+    return simclr_loss(z0, z1)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("pretext", byol.PRETEXTS)
-def test_two_processes_take_the_steps_of_two_halves_of_each_batch(pretext: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pretext", PRETEXTS)
+def test_two_processes_take_the_steps_of_two_halves_of_each_batch(
+    pretext: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_imagenet(tmp_path)
     cache = tmp_path / "cache"
     fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn")
     first, second = fabric.launch(train, tmp_path, cache, pretext)
     assert first == second
 
-    pictures = byol.imagenet(tmp_path, 1, 0, CONFIG).pictures
+    monkeypatch.setattr(experiments, "PAPER", CONFIG)
+    pictures = experiments.imagenet(tmp_path, 1, 0).pictures
     torch.manual_seed(CONFIG.seed)
-    model = byol.make_network(replace(CONFIG, pretext=pretext))
-    optimiser = byol.make_optimiser(model, CONFIG)
+    model = make_network(replace(CONFIG, pretext=pretext))
+    optimiser = make_optimiser(model, CONFIG)
     start = copy.deepcopy(model.backbone)
     for epoch in range(CONFIG.epochs):
         loss = loss_of_halves(model, halves(pictures, epoch))
         for group in optimiser.param_groups:
-            group["lr"] = byol.rate_at(epoch, 1, CONFIG)
+            group["lr"] = rate_at(epoch, 1, CONFIG)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        model.move_target(byol.tau_at(epoch, 1, CONFIG))
+        model.move_target(tau_at(epoch, 1, CONFIG))
     finished = next(iter(cache.iterdir())) / "epoch-0003.pt"
     trained = torch.load(finished, weights_only=True)["backbone"]
     moved = 0

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fam_lib import claims, paths
-from fam_lib.claims import CLAIMS, COLUMNS, CONTROL, VERDICTS, ledger, read_tables
+from fam_lib.claims import CLAIMS, COLUMNS, VERDICTS, ledger, read_tables
 from fam_lib.claims.evidence import (
     DOES_NOT_HOLD,
     HOLDS,
@@ -22,7 +22,7 @@ from fam_lib.claims.evidence import (
     ONLY_WITHOUT_AREA_CONTROL,
     Interval,
 )
-from fam_lib.claims.paper import PAPER_METHODS, RIVALS
+from fam_lib.claims.paper import CONTROL, PAPER_METHODS, RIVALS
 from fam_lib.claims.rules import large_lead
 
 Frames = dict[str, pd.DataFrame]

@@ -103,7 +103,8 @@ def test_features_are_kept_by_network_feature_size_and_image(
     everything = [path.name for part in (data.query, data.gallery) for path in part.paths]
     assert computed() == everything and computed() == []
     kept = load_queries(model, data, SIZE, top=3, cache=tmp_path / "cache")
-    assert torch.equal(kept.gallery, extract_features(model, data.gallery, SIZE, batch_size=4))
+    monkeypatch.setattr("fam_lib.reid.features.BATCH", 4)
+    assert torch.equal(kept.gallery, extract_features(model, data.gallery, SIZE))
     assert torch.equal(kept.best, queries.best)
     torch.testing.assert_close(kept.ranking.ap, queries.ranking.ap, equal_nan=True)
     for changed in ({"network": tiny_model(1)}, {"network": model.returning("before_bn")}, {"size": (32, 16)}):

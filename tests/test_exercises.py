@@ -20,7 +20,9 @@ from scipy.stats import spearmanr
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from fam_lib import byol, randomize
+from fam_lib import randomize
+from fam_lib.byol import BYOL
+from fam_lib.byol.config import QUICK
 from fam_lib.exercises import verdict
 from fam_lib.exercises.evaluation import check_ap_drop, check_retained_area, check_top_share
 from fam_lib.exercises.methods import check_cg_ram, check_mask, check_score_map
@@ -361,7 +363,7 @@ def peer_nearest(z: Tensor, labels: Tensor) -> Tensor:
 
 
 def peer_momentum(target: Tensor, online: Tensor, tau: float) -> Tensor:
-    model = byol.BYOL(byol.QUICK)
+    model = BYOL(QUICK)
     (moved, *_), (taught, *_) = model.target_projector.parameters(), model.projector.parameters()
     shape = moved.shape
     moved.data, taught.data = target, online
@@ -371,7 +373,7 @@ def peer_momentum(target: Tensor, online: Tensor, tau: float) -> Tensor:
 
 
 def peer_cascade(network: nn.Sequential, n: int) -> nn.Sequential:
-    groups = randomize.layer_groups(["0", "2", "4", "6"], None)
+    groups = randomize.layer_groups(["0", "2", "4", "6"], 4)
     return list(randomize.randomised(network, groups))[n - 1][1]
 
 

@@ -20,18 +20,17 @@ from torch import Tensor, nn
 
 from fam_lib import explain
 from fam_lib.explorer import (
-    RankList,
     explorer,
     fig_matches,
-    fig_views,
-    look,
     look_at_matches,
     match_explorer,
+    matches,
     rank_lists,
     static_explorer,
 )
 from fam_lib.explorer.job import Job
-from fam_lib.explorer.views import read_picture
+from fam_lib.explorer.matches import RankList
+from fam_lib.explorer.views import fig_views, look, read_picture
 from fam_lib.masking import gaussian_blur
 from fam_lib.plots import canvas, overlay
 from toys import ConvHead, GapNet, assert_untouched, census, pictures, seeded
@@ -74,6 +73,10 @@ def walk(panel: object) -> Iterator[object]:
 def find(panel: object, description: str) -> object:
     """The control of the panel with this description."""
     return next((w for w in walk(panel) if getattr(w, "description", None) == description), None)
+
+
+def choose(panel: object, target: str, method: str) -> None:
+    find(panel, "target").value, find(panel, "weighting").value = target, method
 
 
 def message(panel: object) -> str:
@@ -128,9 +131,8 @@ def test_numbers_are_the_librarys(method: str) -> None:
 
 def test_figure_shows_image_overlay_and_explanation_map() -> None:
     model, images = seeded(ConvHead()), three_images()
-    zones = {"low": 0.2, "high": 0.5, "delta": 0.7}
-    view = look(model, images, "ann", "grad-fam", **zones)
-    figure = static_explorer(model, images, "ann", "grad-fam", **zones, note="toy data")
+    view = look(model, images, "ann", "grad-fam", low=0.2, high=0.5, delta=0.7)
+    figure = fig_views(images["ann"][1], [view], "ann", (0.2, 0.5), note="toy data")
     image, over, kept = drawn(figure)[:3]
     shown = images["ann"][1]
     np.testing.assert_allclose(image, shown.numpy().transpose(1, 2, 0), atol=1e-6)
@@ -141,6 +143,12 @@ def test_figure_shows_image_overlay_and_explanation_map() -> None:
     assert {"toy data", "grad-fam of ann", "0.2", "0.5", f"area {view.retained_area:.0%}"} <= set(texts(figure))
     assert f"cosine {view.cosine:.3f}" in texts(figure)
     assert f"{view.retained_area:.0%}" in view.text and f"{view.cosine:.3f}" in view.text
+
+
+def test_static_picture_has_the_thresholds_of_the_paper() -> None:
+    model, images = seeded(ConvHead()), three_images()
+    expected = fig_views(images["bob"][1], [look(model, images, "bob", "uniform")], "bob", note="toy data")
+    assert canvas.png(static_explorer(model, images, "bob", "uniform", note="toy data")) == canvas.png(expected)
 
 
 def test_two_methods_stand_side_by_side_with_their_own_numbers() -> None:
@@ -176,24 +184,23 @@ def test_thresholds_move_without_explaining_again() -> None:
 
 
 def test_cache_keeps_choices_apart() -> None:
-    models, images, cache = {"a": seeded(GapNet()), "b": seeded(GapNet(), 1)}, three_images(), {}
+    model, images, cache = seeded(GapNet()), three_images(), {}
     choices = [
         {"image": "ann", "method": "grad-fam"},
         {"image": "bob", "method": "grad-fam"},
         {"image": "ann", "method": "uniform"},
         {"image": "ann", "method": "grad-fam", "layer": "conv"},
-        {"image": "ann", "method": "grad-fam", "model": "b"},
         {"image": "ann", "method": "ram", "reference": "bob"},
         {"image": "ann", "method": "ram", "reference": "cy"},
         {"image": "ann", "method": "score-fam"},
         {"image": "ann", "method": "score-fam", "budget": 0.5},
     ]
     for n, choice in enumerate(choices, 1):
-        view = look(models, images, cache=cache, **choice)
+        view = look(model, images, cache=cache, **choice)
         assert len(cache) == n
-        torch.testing.assert_close(view.saliency, look(models, images, **choice).saliency)
+        torch.testing.assert_close(view.saliency, look(model, images, **choice).saliency)
     # What a method does not look at makes no new map, and an empty layer is the default one.
-    look(models, images, "ann", "grad-fam", "", reference="cy", budget=0.5, cache=cache)
+    look(model, images, "ann", "grad-fam", "", reference="cy", budget=0.5, cache=cache)
     assert len(cache) == len(choices)
 
 
@@ -225,7 +232,6 @@ def test_other_image_is_the_reference() -> None:
     [
         ({"image": "anne"}, r"unknown image 'anne'; did you mean one of \['ann'\]"),
         ({"image": "ann", "method": "score-fan"}, "unknown method 'score-fan'"),
-        ({"image": "ann", "model": "resnet"}, "unknown model 'resnet'"),
         ({"image": "ann", "method": "ram", "reference": "dan"}, "unknown reference 'dan'"),
         ({"image": "ann", "low": 0.7, "high": 0.3}, "low <= high"),
         ({"image": "ann", "delta": 1.5}, "delta"),
@@ -339,7 +345,7 @@ def test_rank_must_be_in_the_list(rank: int) -> None:
         look_at_matches(seeded(GapNet()), rank_list(), rank=rank)
 
 
-def test_rank_lists_are_those_of_the_queries(tmp_path: object) -> None:
+def test_rank_lists_are_those_of_the_queries(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     from fam_lib.reid import ImageSet
 
     paths = []
@@ -353,7 +359,8 @@ def test_rank_lists_are_those_of_the_queries(tmp_path: object) -> None:
         best=torch.tensor([[2, 0, 1], [0, 1, 2]]),
     )
     assert list(rank_lists(queries, (0.5,) * 3, (0.25,) * 3)) == ["query 1, id 7", "query 2, id 5"]
-    lists = rank_lists(queries, (0.5,) * 3, (0.25,) * 3, n=1, k=2)
+    monkeypatch.setattr(matches, "N_LISTS", 1)
+    lists = rank_lists(queries, (0.5,) * 3, (0.25,) * 3, k=2)
     assert list(lists) == ["query 1, id 7"]
     query, gallery, correct = lists["query 1, id 7"]
     assert correct == [True, False]
@@ -458,17 +465,16 @@ def test_errors_of_work_and_of_drawing_are_shown(where: str) -> None:
 
 def test_panel_shows_the_view() -> None:
     model, images = seeded(GapNet()), three_images()
-    panel = explorer(model, images, ["uniform", "grad-fam"], note="toy data")
-    view = look(model, images, "ann", "uniform")
-    assert png(panel) == [canvas.png(static_explorer(model, images, "ann", "uniform", note="toy data"))]
-    assert message(panel) == view.text
+    panel = explorer(model, images, note="toy data")
+    assert png(panel) == [canvas.png(static_explorer(model, images, "ann", "score-fam", note="toy data"))]
+    assert message(panel) == look(model, images, "ann", "score-fam").text
     find(panel, "image").value = "bob"
-    find(panel, "target").value = "projection on itself"
+    choose(panel, "projection on itself", "grad-fam")
     find(panel, "boundaries").value = (0.1, 0.8)
     find(panel, "delta").value = 0.5
-    zones = {"low": 0.1, "high": 0.8, "delta": 0.5}
-    assert png(panel) == [canvas.png(static_explorer(model, images, "bob", "grad-fam", **zones, note="toy data"))]
-    assert message(panel) == look(model, images, "bob", "grad-fam", **zones).text
+    view = look(model, images, "bob", "grad-fam", low=0.1, high=0.8, delta=0.5)
+    assert png(panel) == [canvas.png(fig_views(images["bob"][1], [view], "bob", (0.1, 0.8), note="toy data"))]
+    assert message(panel) == view.text
 
 
 def test_target_and_weighting_choose_the_method() -> None:
@@ -484,7 +490,8 @@ def test_target_and_weighting_choose_the_method() -> None:
 
 def test_second_method_stands_beside_the_first() -> None:
     model, images = seeded(GapNet()), three_images()
-    panel = explorer(model, images, ["grad-fam", "uniform"])
+    panel = explorer(model, images)
+    choose(panel, "projection on itself", "grad-fam")
     find(panel, "compare with").value = "uniform"
     views = [look(model, images, "ann", name) for name in ("grad-fam", "uniform")]
     assert message(panel) == "<br>".join(view.text for view in views)
@@ -492,7 +499,7 @@ def test_second_method_stands_beside_the_first() -> None:
 
 
 def test_sliders_cost_one_forward_each() -> None:
-    panel = explorer(Counting(), three_images(), ["score-fam"])
+    panel = explorer(Counting(), three_images())
     seen = Counting.seen
     find(panel, "boundaries").value = (0.2, 0.5)
     find(panel, "delta").value = 0.4
@@ -506,7 +513,7 @@ def test_sliders_cost_one_forward_each() -> None:
 
 def test_panel_works_on_a_copy_of_the_network() -> None:
     model, images = seeded(GapNet()), three_images()
-    panel = explorer(model, images, ["uniform"])
+    panel = explorer(model, images)
     before = png(panel)
     nn.init.zeros_(model.conv.weight)
     find(panel, "delta").value = 0.5
@@ -515,7 +522,8 @@ def test_panel_works_on_a_copy_of_the_network() -> None:
 
 
 def test_upload_is_explained_and_offered() -> None:
-    panel = explorer(seeded(GapNet()), three_images(), ["ram"])
+    panel = explorer(seeded(GapNet()), three_images())
+    choose(panel, "projection on another image", "ram")
     before = png(panel)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8)
     upload = next(w for w in walk(panel) if hasattr(w, "accept"))
@@ -528,14 +536,14 @@ def test_upload_is_explained_and_offered() -> None:
 
 
 def test_upload_that_is_no_picture_says_so_on_the_panel() -> None:
-    panel = explorer(seeded(GapNet()), three_images(), ["uniform"])
+    panel = explorer(seeded(GapNet()), three_images())
     next(w for w in walk(panel) if hasattr(w, "accept")).value = (file("cv.pdf", b"%PDF"),)
     assert message(panel) == "<b>ValueError:</b> cv.pdf is no picture that can be read; upload a JPEG or PNG file"
     assert find(panel, "image").options == ("ann", "bob", "cy")
 
 
 def test_errors_appear_on_the_panel_and_go_again() -> None:
-    panel = explorer(seeded(GapNet()), three_images(), ["grad-fam"])
+    panel = explorer(seeded(GapNet()), three_images())
     good = png(panel)
     find(panel, "layer").value = "<conv>"
     assert message(panel).startswith("<b>ValueError:</b> the model has no layer &#x27;&lt;conv&gt;&#x27;")
@@ -549,15 +557,15 @@ def test_an_error_of_the_model_appears_too() -> None:
         def forward(self, images: Tensor) -> Tensor:
             raise RuntimeError("out of memory")
 
-    panel = explorer(Broken(), three_images(), ["grad-fam"])
+    panel = explorer(Broken(), three_images())
     assert message(panel) == "<b>RuntimeError:</b> out of memory"
 
 
 def test_controls_are_open_only_to_methods_that_look_at_them() -> None:
-    panel = explorer(seeded(GapNet()), three_images(), ["grad-fam", "ram", "score-fam"])
+    panel = explorer(seeded(GapNet()), three_images())
     other, budget = find(panel, "other image"), find(panel, "budget")
     assert (other.disabled, budget.disabled) == (True, False)
-    find(panel, "target").value = "projection on another image"
+    choose(panel, "projection on another image", "ram")
     assert (other.disabled, budget.disabled) == (False, True)
     before = png(panel)
     other.value = "bob"
@@ -567,13 +575,10 @@ def test_controls_are_open_only_to_methods_that_look_at_them() -> None:
 
 
 def test_defaults_offer_feature_methods_and_outer_layers() -> None:
-    networks = {"one": seeded(GapNet()), "two": seeded(ConvHead())}
-    panel = explorer(networks, three_images())
+    panel = explorer(seeded(ConvHead()), three_images())
     offered = find(panel, "compare with").options
     assert {"nothing", "grad-fam", "ram", "random-map"} <= set(offered) and not {"grad-cam", "cam"} & set(offered)
-    assert find(panel, "network").options == ("one", "two")
-    assert find(panel, "layer").options == ("conv", "relu", "neck", "head", "body", "body.0", "body.1")
-    assert find(explorer(networks["one"], three_images(), ["uniform"]), "network") is None
+    assert find(panel, "layer").options == ("body", "body.0", "body.1", "conv", "head")
 
 
 def test_class_methods_are_offered_with_a_classifier() -> None:
@@ -598,11 +603,8 @@ def test_match_panel_shows_the_list_and_the_pair() -> None:
     assert "rank 2 shows the same identity" in message(panel)
 
 
-def test_panels_need_something_to_show_and_known_methods() -> None:
-    for models, images in (({}, three_images()), (seeded(GapNet()), {})):
-        with pytest.raises(ValueError, match="at least one model and one image"):
-            explorer(models, images)
+def test_panels_need_something_to_show() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
+        explorer(seeded(GapNet()), {})
     with pytest.raises(ValueError, match="at least one rank list"):
         match_explorer(seeded(GapNet()), {})
-    with pytest.raises(ValueError, match="unknown method 'gradfam'"):
-        explorer(seeded(GapNet()), three_images(), ["gradfam"])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fam_lib import faithfulness
+from fam_lib import faithfulness, retrieval
 from fam_lib.faithfulness import (
     Faithfulness,
     ap_drop,
@@ -22,7 +22,6 @@ from fam_lib.faithfulness import (
     ratio_of_means,
     retained_area,
     summarise,
-    zone_shares,
 )
 from fam_lib.masking import explanation_mask, top_share_mask
 from fam_lib.retrieval import evaluate, matches
@@ -180,9 +179,11 @@ def test_undefined_queries_are_counted():
     assert summarise(table.ap_increase).undefined == 1
 
 
-def test_scale_of_the_features_and_blocks_do_not_matter():
+def test_scale_of_the_features_and_blocks_do_not_matter(monkeypatch):
     (x, e, b), gallery = embedding_case()
-    one, other = measure(x, e, b, *gallery), measure(3 * x, 0.1 * e, b, *gallery, block_size=4)
+    one = measure(x, e, b, *gallery)
+    monkeypatch.setattr(retrieval, "BLOCK_ENTRIES", 4 * len(gallery[2]))
+    other = measure(3 * x, 0.1 * e, b, *gallery)
     for name, values in vars(one).items():
         assert torch.allclose(values, vars(other)[name], atol=1e-5, equal_nan=True), name
 
@@ -222,23 +223,22 @@ def test_retained_area_of_eq_14():
     saliency = torch.tensor([[[0.0, 0.29], [0.3, 0.59]], [[0.6, 1.0], [0.1, 0.45]]])
     area = retained_area(explanation_mask(saliency))
     same(area, [(0.9 + 0.9) / 4, (1 + 1 + 0.9) / 4])
-    strong, medium = zone_shares(saliency)
-    same(strong, [0, 0.5])
-    same(medium, [0.5, 0.25])
 
 
 @given(seed=st.integers(0, 10**6), delta=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_retained_area_is_the_zones_weighted(seed, delta):
     saliency = torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(seed))
-    strong, medium = zone_shares(saliency)
+    strong, medium = (
+        (saliency >= 0.6).double().mean((1, 2)),
+        ((saliency >= 0.3) & (saliency < 0.6)).double().mean((1, 2)),
+    )
     same(retained_area(explanation_mask(saliency, delta=delta)), (strong + delta * medium).tolist())
 
 
 def test_boundaries_count_as_in_the_mask_in_every_precision():
     for dtype in (torch.float16, torch.float32, torch.float64):
         saliency = torch.tensor([[[0.3, 0.6]]], dtype=dtype)
-        same(torch.stack(zone_shares(saliency)), [pytest.approx([0.5])] * 2)
         same(retained_area(explanation_mask(saliency, delta=0.5)), [0.75])
 
 
@@ -253,10 +253,8 @@ def test_bad_masks():
         retained_area(torch.ones(4, 4))
     with pytest.raises(ValueError, match=r"values in \[0, 1\]"):
         retained_area(torch.full((1, 2, 2), 1.5))
-    with pytest.raises(ValueError, match="saliency holds NaN"):
-        zone_shares(torch.full((1, 2, 2), NAN))
-    with pytest.raises(ValueError, match="low must not exceed high"):
-        zone_shares(torch.ones(1, 2, 2), low=0.7)
+    with pytest.raises(ValueError, match="mask holds NaN"):
+        retained_area(torch.full((1, 2, 2), NAN))
 
 
 def test_curve_area_by_hand():
@@ -304,36 +302,34 @@ def test_bootstrap_is_deterministic_and_seeded():
     assert (np.random.get_state()[1] == state).all()
 
 
-def test_interval_is_that_of_the_normal_approximation():
+def test_interval_is_that_of_the_normal_approximation(monkeypatch):
+    monkeypatch.setattr(faithfulness, "RESAMPLES", 4000)
     values = torch.randn(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    summary = summarise(values, n_boot=4000)
+    summary = summarise(values)
     half_width = 1.959964 * values.std().item() / math.sqrt(len(values))
     assert summary.lo == pytest.approx(values.mean().item() - half_width, abs=0.05 * half_width)
     assert summary.hi == pytest.approx(values.mean().item() + half_width, abs=0.05 * half_width)
 
 
-def test_interval_covers_as_often_as_it_says():
+def test_interval_covers_as_often_as_it_says(monkeypatch):
+    monkeypatch.setattr(faithfulness, "RESAMPLES", 400)
+    monkeypatch.setattr(faithfulness, "LEVEL", 0.9)
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(300):
-        summary = summarise(rng.random(60), n_boot=400, seed=seed, level=0.9)
+        summary = summarise(rng.random(60), seed=seed)
         covered += summary.lo <= 0.5 <= summary.hi
     # 300 trials at 0.9: standard deviation 0.017; the percentile interval is slightly short at n = 60.
     assert covered / 300 == pytest.approx(0.89, abs=0.05)
 
 
-def test_higher_level_is_wider():
-    values = torch.rand(100, generator=torch.Generator().manual_seed(2))
-    narrow, wide = summarise(values, level=0.5), summarise(values, level=0.99)
-    assert wide.lo < narrow.lo < narrow.hi < wide.hi
-
-
 def test_many_queries_are_resampled_in_chunks(monkeypatch):
     monkeypatch.setattr(faithfulness, "BOOTSTRAP_ENTRIES", 250)
     values = torch.rand(100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    summary = summarise(values, n_boot=501)
-    assert summary == summarise(values, n_boot=501)
-    means = faithfulness.bootstrap_means(values.numpy(), 501, seed=0)
+    monkeypatch.setattr(faithfulness, "RESAMPLES", 501)
+    summary = summarise(values)
+    assert summary == summarise(values)
+    means = bootstrap_means(values.numpy())
     assert len(means) == 501  # chunks of 2, the last of 1
     half_width = 1.96 * values.std().item() / 10
     assert summary.hi - summary.lo == pytest.approx(2 * half_width, rel=0.2)
@@ -341,19 +337,20 @@ def test_many_queries_are_resampled_in_chunks(monkeypatch):
 
 def test_methods_are_resampled_together(monkeypatch):
     monkeypatch.setattr(faithfulness, "BOOTSTRAP_ENTRIES", 250)
+    monkeypatch.setattr(faithfulness, "RESAMPLES", 501)
     values = np.random.default_rng(0).random((100, 3))
-    means = bootstrap_means(values, 501, seed=7)
+    means = bootstrap_means(values, seed=7)
     assert means.shape == (501, 3)
     for column, own in zip(means.T, values.T, strict=True):
-        assert (column == bootstrap_means(own, 501, seed=7)).all()
+        assert (column == bootstrap_means(own, seed=7)).all()
     # A mean of sums is a sum of means only where the draws are the same.
-    np.testing.assert_allclose(means.sum(1), bootstrap_means(values.sum(1), 501, seed=7))
+    np.testing.assert_allclose(means.sum(1), bootstrap_means(values.sum(1), seed=7))
 
 
 @pytest.mark.parametrize("shape", [(0,), (1,), (0, 3), (1, 3)])
 def test_resamples_of_too_few_say_nothing(shape):
-    means = bootstrap_means(np.ones(shape), 10)
-    assert means.shape == (10, *shape[1:]) and np.isnan(means).all()
+    means = bootstrap_means(np.ones(shape))
+    assert means.shape == (faithfulness.RESAMPLES, *shape[1:]) and np.isnan(means).all()
 
 
 def test_paired_difference_removes_what_queries_share():
@@ -377,8 +374,6 @@ def test_paired_difference_removes_what_queries_share():
     [
         (lambda: summarise([math.inf, 1.0]), "infinity"),
         (lambda: summarise(torch.ones(2, 2)), "one-dimensional"),
-        (lambda: summarise([1.0], n_boot=0), "n_boot must be at least 1"),
-        (lambda: summarise([1.0], level=1.0), "level must be between 0 and 1"),
         (lambda: paired_difference([1.0], [1.0, 2.0]), "one length"),
         (lambda: paired_difference([math.inf], [math.inf]), "infinity"),
     ],

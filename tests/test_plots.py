@@ -79,6 +79,14 @@ def assert_legible(fig: Figure) -> None:
     assert fig.get_figwidth() <= style.PAGE_WIDTH + 1e-6
 
 
+@pytest.fixture
+def look(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The look named by the parameter, in force for one test."""
+    plots.use_look(request.param)
+    yield request.param
+    plots.use_look("default")
+
+
 def contour_levels(ax: Axes) -> list[float]:
     return [float(v) for c in ax.collections if isinstance(c, mpl.contour.ContourSet) for v in c.levels]
 
@@ -86,14 +94,14 @@ def contour_levels(ax: Axes) -> list[float]:
 # --- overlay and colour bar -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("look", "name"), [("default", "inferno"), ("paper", "jet")])
+@pytest.mark.parametrize(("look", "name"), [("default", "inferno"), ("paper", "jet")], indirect=["look"])
 def test_overlay_is_the_blend_of_image_and_colour(look: str, name: str) -> None:
     image, saliency = images(1)[0], maps(1)[0]
-    got = plots.overlay(image, saliency, look, alpha=0.3)
+    got = plots.overlay(image, saliency)
     base = image.numpy().transpose(1, 2, 0)
     if look == "default":
         base = (0.299 * base[..., 0] + 0.587 * base[..., 1] + 0.114 * base[..., 2])[..., None]
-    expected = 0.7 * base + 0.3 * mpl.colormaps[name](saliency.double().numpy())[..., :3]
+    expected = 0.45 * base + 0.55 * mpl.colormaps[name](saliency.double().numpy())[..., :3]
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
@@ -109,13 +117,13 @@ def test_overlay_in_grey_leaves_all_colour_to_the_map() -> None:
 def test_show_overlay_draws_the_overlay_and_both_contours() -> None:
     fig = Figure()
     ax = fig.add_subplot()
-    lines = plots.show_overlay(ax, images(1)[0], maps(1)[0])
+    lines = overlays.show_overlay(ax, images(1)[0], maps(1)[0])
     np.testing.assert_array_equal(ax.get_images()[0].get_array(), plots.overlay(images(1)[0], maps(1)[0]))
     assert lines.levels.tolist() == [0.3, 0.6]
     # The line of a ramp lies where the ramp has the level: 0.3 and 0.6 of the way down.
     ramp = torch.linspace(0, 1, 101)[:, None].expand(101, 20)
     ax = Figure().add_subplot()
-    lines = plots.show_overlay(ax, images(1, (101, 20))[0], ramp)
+    lines = overlays.show_overlay(ax, images(1, (101, 20))[0], ramp)
     for path, row in zip(lines.get_paths(), (30, 60), strict=True):
         np.testing.assert_allclose(path.vertices[:, 1], row, atol=1e-3)
     # Dashed and solid: told apart without colour.
@@ -129,24 +137,24 @@ def test_show_overlay_draws_the_overlay_and_both_contours() -> None:
 def test_only_boundaries_that_the_map_crosses_have_a_contour(values: tuple, levels: list[float]) -> None:
     ax = Figure().add_subplot()
     ramp = torch.linspace(*values, 32).expand(64, 32)
-    lines = plots.show_overlay(ax, images(1)[0], ramp)
+    lines = overlays.show_overlay(ax, images(1)[0], ramp)
     assert contour_levels(ax) == levels
     assert (lines is None) == (not levels)
 
 
 def test_contours_follow_other_zones() -> None:
     ax = Figure().add_subplot()
-    assert plots.show_overlay(ax, images(1)[0], maps(1)[0], zones=(0.1, 0.9)).levels.tolist() == [0.1, 0.9]
+    assert overlays.show_overlay(ax, images(1)[0], maps(1)[0], zones=(0.1, 0.9)).levels.tolist() == [0.1, 0.9]
     ax = Figure().add_subplot()
-    assert plots.show_overlay(ax, images(1)[0], maps(1)[0], zones=(0.5, 0.5)).levels.tolist() == [0.5]
+    assert overlays.show_overlay(ax, images(1)[0], maps(1)[0], zones=(0.5, 0.5)).levels.tolist() == [0.5]
 
 
 @pytest.mark.parametrize("orientation", ["horizontal", "vertical"])
-@pytest.mark.parametrize(("look", "name"), [("default", "inferno"), ("paper", "jet")])
+@pytest.mark.parametrize(("look", "name"), [("default", "inferno"), ("paper", "jet")], indirect=["look"])
 def test_colour_bar_has_the_zones(orientation: str, look: str, name: str) -> None:
     fig, _ = canvas.page(4, 4)
     cax = canvas.axes_at(fig, 1, 1, *((2.5, 0.1) if orientation == "horizontal" else (0.1, 2.5)))
-    bar = plots.zone_colorbar(fig, cax, look, orientation)
+    bar = overlays.zone_colorbar(fig, cax, orientation)
     axis = cax.xaxis if orientation == "horizontal" else cax.yaxis
     assert bar.get_ticks().tolist() == [0, 0.3, 0.6, 1]
     assert [t.get_text() for t in axis.get_ticklabels()] == ["0", "0.3", "0.6", "1"]
@@ -160,13 +168,13 @@ def test_colour_bar_has_the_zones(orientation: str, look: str, name: str) -> Non
 def test_narrow_zones_go_unnamed() -> None:
     fig, _ = canvas.page(4, 4)
     cax = canvas.axes_at(fig, 1, 1, 2.5, 0.1)
-    plots.zone_colorbar(fig, cax, zones=(0.1, 0.2))
+    overlays.zone_colorbar(fig, cax, zones=(0.1, 0.2))
     assert [t.get_text() for t in cax.xaxis.get_ticklabels(minor=True)] == ["high"]
 
 
 def test_default_map_grows_lighter_and_jet_does_not() -> None:
     values, weights = np.linspace(0, 1, 65), np.array([0.299, 0.587, 0.114])
-    luma = [style.colours(values, look) @ weights for look in ("default", "paper")]
+    luma = [mpl.colormaps[style.LOOKS[look]](values)[:, :3] @ weights for look in ("default", "paper")]
     assert (np.diff(luma[0]) > 0).all()
     assert not (np.diff(luma[1]) > 0).all()
 
@@ -187,9 +195,22 @@ def test_wrong_input_is_named(image: Tensor, saliency: Tensor, message: str) -> 
         plots.overlay(image, saliency)
 
 
-def test_unknown_style_is_refused() -> None:
-    with pytest.raises(ValueError, match="style must be one of .*'default', 'paper'.*got 'turbo'"):
-        plots.overlay(images(1)[0], maps(1)[0], "turbo")
+def test_unknown_look_is_refused_and_changes_nothing() -> None:
+    with pytest.raises(ValueError, match="look must be one of .*'default', 'paper'.*got 'turbo'"):
+        plots.use_look("turbo")
+    assert style.current_look() == "default"
+
+
+@pytest.mark.parametrize("look", ["paper"], indirect=True)
+def test_the_look_holds_for_pictures_feature_maps_and_colour_bar(look: str) -> None:
+    x, m = images(5), maps(5)
+    numbers = (torch.zeros(3), torch.full((3,), 1 / 3))
+    pipeline = plots.fig2_pipeline(x[0], x[1], torch.rand(3, 4, 2), m[:3], x[2:], [0, 1, 2], *numbers, m[3], 0.25)
+    assert [ax.get_images()[0].cmap.name for ax in pipeline.axes[1:3]] == ["jet", "gray"]
+    grid = plots.image_grid([[(x[0], m[0])]])
+    np.testing.assert_array_equal(pictures(grid)[0], plots.overlay(x[0], m[0]))
+    plots.use_look("default")
+    assert (pictures(grid)[0] != plots.overlay(x[0], m[0])).any()
 
 
 def test_arrays_and_tensors_give_the_same_picture() -> None:
@@ -299,11 +320,11 @@ def test_fig1_needs_as_many_identities_as_gallery_images() -> None:
 
 
 def test_channels_with_highest_median_and_lowest_score() -> None:
-    assert plots.pick_channels(torch.tensor([0.1, 0.5, -0.2, 0.3, 0.2])) == [1, 4, 2]
-    assert plots.pick_channels(torch.tensor([0.0, 0.0, 0.0])) == [0, 1, 2]
-    assert plots.pick_channels(torch.tensor([0.7])) == [0, 0, 0]
-    alive = torch.tensor([True, False, True, True, False])
-    assert plots.pick_channels(torch.tensor([0.1, 0.5, -0.2, 0.3, 0.2]), alive) == [3, 0, 2]
+    scores, everywhere = torch.tensor([0.1, 0.5, -0.2, 0.3, 0.2]), torch.ones(5, dtype=torch.bool)
+    assert plots.pick_channels(scores, everywhere) == [1, 4, 2]
+    assert plots.pick_channels(torch.zeros(3), everywhere[:3]) == [0, 1, 2]
+    assert plots.pick_channels(scores[:1], everywhere[:1]) == [0, 0, 0]
+    assert plots.pick_channels(scores, torch.tensor([True, False, True, True, False])) == [3, 0, 2]
     with pytest.raises(ValueError, match="no channel"):
         plots.pick_channels(torch.zeros(2), torch.zeros(2, dtype=torch.bool))
 
@@ -312,7 +333,7 @@ def test_channels_with_highest_median_and_lowest_score() -> None:
 def test_fig2_shows_the_numbers_of_the_pipeline(size: tuple[int, int]) -> None:
     scores = torch.tensor([0.10, 0.52, -0.04, 0.31, 0.20])
     weights = scores.softmax(0)
-    k = plots.pick_channels(scores)
+    k = plots.pick_channels(scores, torch.ones(5))
     activations = torch.rand(3, 4, 2)
     activations[2] = 0.0
     intermediates = (activations, maps(3, size), images(3, size), k, scores, weights)
@@ -335,6 +356,9 @@ def test_fig2_shows_the_numbers_of_the_pipeline(size: tuple[int, int]) -> None:
 def test_fig2_lengths_must_agree() -> None:
     args = [*images(2), torch.rand(3, 4, 2), maps(2), images(3), [0, 1, 2], torch.zeros(3), torch.ones(3) / 3]
     with pytest.raises(ValueError, match="'masks': 2"):
+        plots.fig2_pipeline(*args, maps(1)[0], 0.2)
+    args[5] = [0, 1]
+    with pytest.raises(ValueError, match="'names': 3, 'channels': 2"):
         plots.fig2_pipeline(*args, maps(1)[0], 0.2)
 
 
@@ -373,7 +397,7 @@ def test_fig4_sets_controls_apart() -> None:
 def test_fig4_of_all_methods_stays_legible() -> None:
     names = "grad-cam score-cam ram cg-ram grad-ram grad-fam score-fam uniform random-weights random-map "
     methods = {name: maps(1, seed=i) for i, name in enumerate((names + "centre-prior all-ones").split())}
-    fig = plots.fig4_methods(images(1), methods, title="t", note=NOTE)
+    fig = plots.fig4_methods(images(1), methods, note=NOTE)
     assert_legible(fig)
     shown = [t for t in texts(fig) if " ".join(t.split()) in methods]
     assert len(shown) == 12
@@ -384,14 +408,6 @@ def test_fig4_wants_one_map_for_each_query() -> None:
         plots.fig4_methods(images(2), {"ram": maps(1)})
     with pytest.raises(ValueError, match="kinds must be among"):
         plots.fig4_methods(images(1), {"ram": maps(1)}, kinds={"ram": "paperr"})
-
-
-def test_stages_are_columns_with_captions() -> None:
-    x, stages = images(2), {"trained": maps(2), "head": maps(2, seed=3)}
-    fig = plots.fig_stages(x, stages, "Sanity check", NOTE, captions=[["1.00", "0.42"], ["1.00", "0.37"]])
-    np.testing.assert_array_equal(pictures(fig)[5], plots.overlay(x[1], stages["head"][1]))
-    assert {"trained", "head", "image", "0.42", "0.37", "Sanity check", NOTE} <= set(texts(fig))
-    assert_legible(fig)
 
 
 def test_rank_list_marks_hits_without_relying_on_colour() -> None:
@@ -407,10 +423,8 @@ def test_rank_list_marks_hits_without_relying_on_colour() -> None:
     assert_legible(fig)
 
 
-def test_rank_list_with_maps_of_the_query() -> None:
-    x, m = images(3), maps(2)
-    fig = plots.fig_rank_list(x[0], x[1:], torch.tensor([1, 0]), torch.tensor([0.9, 0.5]), saliencies=m)
-    np.testing.assert_array_equal(pictures(fig)[4], plots.overlay(x[0], m[1]))
+def test_rank_list_lengths_must_agree() -> None:
+    x = images(3)
     with pytest.raises(ValueError, match="'gallery': 2, 'correct': 1"):
         plots.fig_rank_list(x[0], x[1:], [True], [0.9, 0.5])
 
@@ -477,13 +491,13 @@ def test_correlation_is_pearsons() -> None:
 def test_correlation_figure_counts_pixels_and_names_flat_maps() -> None:
     a, b = maps(3), maps(3, seed=8)
     b[2] = 0.0
-    fig = plots.fig_correlation(a, b, ("ours", "mean"), note=NOTE)
+    fig = plots.fig_correlation(a, b, note=NOTE)
     mesh = next(c for c in fig.axes[0].collections if isinstance(c, QuadMesh))
     assert np.nansum(mesh.get_array()) == a.numel()
     dots = fig.axes[1].lines[0].get_xdata()
     np.testing.assert_allclose(dots, np.sort(plots.correlations(a, b)[:2]))
     shown = texts(fig)
-    assert "(b) one dot an image (1 flat, left out)" in shown and {"ours", "mean", NOTE} <= set(shown)
+    assert "(b) one dot an image (1 flat, left out)" in shown and {"score-fam", "uniform", NOTE} <= set(shown)
     assert_legible(fig)
     with pytest.raises(ValueError, match="flat"):
         plots.fig_correlation(a, torch.zeros_like(a))

@@ -26,7 +26,8 @@ def rows(schemes: tuple[str, ...] = ("cascade", "independent"), dataset: str = "
             for step, layer in layers:
                 y = np.nan if method == "all-ones" else rng.uniform(-0.5, 1)
                 row = {"dataset": dataset, "method": method, "kind": kind, "scheme": scheme, "step": step}
-                found.append(row | {"layer": layer, "n": 4, "ssim": y, "ssim_lo": y - 0.1, "ssim_hi": y + 0.2})
+                row |= {"layer": layer, "n": 4, "spearman": y, "spearman_lo": y - 0.1, "spearman_hi": y + 0.2}
+                found.append(row)
     return pd.DataFrame(found)
 
 
@@ -36,13 +37,13 @@ def curves(ax: Axes) -> dict[str, np.ndarray]:
 
 def test_every_curve_is_that_of_the_table() -> None:
     table = rows()
-    fig = plots.fig_sanity_curves(table, "ssim", ylabel="SSIM", note="toy data")
+    fig = plots.fig_sanity_curves(table, note="toy data")
     assert len(fig.axes) == 2
     for ax, scheme in zip(fig.axes, ("cascade", "independent"), strict=True):
-        part = table[(table.scheme == scheme) & table.ssim.notna()]
+        part = table[(table.scheme == scheme) & table.spearman.notna()]
         drawn = curves(ax)
         for method, own in part.groupby("method"):
-            np.testing.assert_allclose(drawn[method], own.ssim)
+            np.testing.assert_allclose(drawn[method], own.spearman)
     assert [tick.get_text() for tick in fig.axes[-1].get_xticklabels()] == [*LAYERS, "another image"]
     assert not len(curves(fig.axes[1])["score-fam"])
     assert_legible(fig)
@@ -50,23 +51,23 @@ def test_every_curve_is_that_of_the_table() -> None:
 
 def test_intervals_and_the_level_of_no_relation_are_drawn() -> None:
     table = rows()
-    ax = plots.fig_sanity_curves(table, "ssim").axes[0]
+    ax = plots.fig_sanity_curves(table).axes[0]
     spans = [tuple(np.round(segment[:, 1], 6)) for bars in ax.collections for segment in bars.get_segments()]
-    wanted = table[table.scheme.isin(["cascade", "another image"]) & table.ssim.notna()]
-    assert sorted(spans) == sorted((round(r.ssim_lo, 6), round(r.ssim_hi, 6)) for r in wanted.itertuples())
-    level = table[(table.scheme == "another image") & (table.method == "uniform")].ssim.iloc[0]
+    wanted = table[table.scheme.isin(["cascade", "another image"]) & table.spearman.notna()]
+    assert sorted(spans) == sorted((round(r.spearman_lo, 6), round(r.spearman_hi, 6)) for r in wanted.itertuples())
+    level = table[(table.scheme == "another image") & (table.method == "uniform")].spearman.iloc[0]
     dots = [line for line in ax.lines if line.get_linestyle() == "None"]
     assert any(line.get_ydata().tolist() == [level] and line.get_xdata()[0] > len(LAYERS) + 0.5 for line in dots)
 
 
 def test_controls_are_dashed_and_methods_are_not() -> None:
-    ax = plots.fig_sanity_curves(rows(), "ssim").axes[0]
+    ax = plots.fig_sanity_curves(rows()).axes[0]
     styles = {line.get_label(): line.get_linestyle() for line in ax.lines if " (n" in line.get_label()}
     assert styles == {"grad-fam (n = 4)": "-", "score-fam (n = 4)": "-", "uniform (n = 4)": "--"}
 
 
 def test_what_is_undefined_is_named_below_and_one_scheme_gives_one_panel() -> None:
-    fig = plots.fig_sanity_curves(rows(("cascade",)), "ssim")
+    fig = plots.fig_sanity_curves(rows(("cascade",)))
     assert len(fig.axes) == 1
     assert "undefined: all-ones" in texts(fig)
     assert_legible(fig)
@@ -75,11 +76,11 @@ def test_what_is_undefined_is_named_below_and_one_scheme_gives_one_panel() -> No
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (rows().drop(columns="ssim_lo"), "ssim_lo"),
+        (rows().drop(columns="spearman_lo"), "spearman_lo"),
         (pd.concat([rows(), rows(dataset="other")]), "several data sets"),
         (rows(()), "no row whose scheme"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(table: pd.DataFrame, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        plots.fig_sanity_curves(table, "ssim")
+        plots.fig_sanity_curves(table)

@@ -47,7 +47,7 @@ def model() -> Backwards:
 
 
 def steps(
-    model: nn.Module, scheme: str = "cascade", seed: int = 0, max_steps: int | None = None, **options: object
+    model: nn.Module, scheme: str = "cascade", seed: int = 0, max_steps: int = 99, **options: object
 ) -> dict[str, nn.Module]:
     """Step name -> randomised copy, by default a step for every layer."""
     groups = layer_groups(execution_order(model, IMAGES), max_steps)
@@ -95,7 +95,7 @@ def test_groups_follow_the_names_and_join_the_smallest_neighbours() -> None:
     assert names == ["stem.conv", "blocks.0", "blocks.1", "head"]
     # Five groups at depth 2: stem.conv, stem.bn, blocks.0, blocks.1, head; the two of one layer were joined.
     assert layer_groups(layers, 4)[0].layers == ("stem.conv", "stem.bn")
-    assert [group.layers for group in layer_groups(layers, None)] == [(name,) for name in layers]
+    assert [group.layers for group in layer_groups(layers, 99)] == [(name,) for name in layers]
     assert layer_groups(layers, 1)[0].layers == layers
     assert [group.name for group in layer_groups(layers, 2)] == ["stem", "head"]
 
@@ -209,7 +209,7 @@ def test_global_random_state_is_left_alone(model: Backwards) -> None:
 
 
 def test_copies_do_not_share_storage(model: Backwards) -> None:
-    networks = randomised(model, layer_groups(execution_order(model, IMAGES), None))
+    networks = randomised(model, layer_groups(execution_order(model, IMAGES), 99))
     _, first = next(networks)
     nn.init.zeros_(first.stem.weight)
     _, second = next(networks)
@@ -243,7 +243,7 @@ def test_one_image_is_too_few_for_statistics(model: Backwards) -> None:
         steps(model, calibration=IMAGES[:1])
 
 
-def test_a_layer_that_cannot_be_reset_is_named() -> None:
+def test_a_layer_that_cannot_be_reset_is_named_and_one_that_can_resets_itself() -> None:
     class Scale(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -252,9 +252,13 @@ def test_a_layer_that_cannot_be_reset_is_named() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.gamma * x.mean((2, 3))
 
-    with pytest.raises(TypeError, match="Scale"):
+    class Resetting(Scale):
+        def reset_parameters(self) -> None:
+            nn.init.zeros_(self.gamma)
+
+    with pytest.raises(TypeError, match=r"Scale has parameters but no reset_parameters\(\): give it this method"):
         steps(nn.Sequential(Scale()))
-    (other,) = steps(nn.Sequential(Scale()), initialise=lambda m: nn.init.zeros_(m.gamma)).values()
+    (other,) = steps(nn.Sequential(Resetting())).values()
     assert torch.equal(other[0].gamma, torch.zeros(3))
 
 

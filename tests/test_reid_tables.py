@@ -163,7 +163,7 @@ def values_of(results: pd.DataFrame, metric: str) -> torch.Tensor:
 def test_too_few_queries_establish_nothing(n: int) -> None:
     results = made_up()
     defined = results["query"] < f"{n:04d}"
-    paired = tables.paired_table("toy", results.assign(as_b=(results.as_x - 0.5).where(defined, 2.0)), [EQ14])
+    paired = tables.paired_table("toy", results.assign(as_b=(results.as_x - 0.5).where(defined, 2.0)))
     rows = paired[paired.metric == "as_drop"]
     assert (rows.n == n).all() and rows[["lo", "hi"]].isna().all(axis=None)
     assert not tables.lead(paired, "score-fam", EQ14, "as_drop", ["uniform"]).established.any()

@@ -1,6 +1,7 @@
 """Rankings against scikit-learn, torchmetrics, a plain-Python reference and hand-computed cases."""
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -23,6 +24,11 @@ from fam_lib.retrieval import (
 )
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU"))]
+
+
+def blocks_of(n_queries, n_gallery):
+    """Ranks so many queries at once within the block, in a gallery of this size."""
+    return patch.object(retrieval, "BLOCK_ENTRIES", n_queries * n_gallery)
 
 
 def one_query(similarity, matched):
@@ -224,7 +230,7 @@ def test_evaluate_is_rank_of_cosines():
     torch.manual_seed(0)
     _, *labels = random_case(5)
     queries, gallery = torch.randn(12, 8) * 3, torch.randn(40, 8)
-    direct = evaluate(queries, *labels[:2], gallery, *labels[2:], block_size=5)
+    direct = evaluate(queries, *labels[:2], gallery, *labels[2:])
     cosines = torch.nn.functional.cosine_similarity(queries[:, None], gallery[None], dim=2)
     assert torch.allclose(cosine_similarity(queries, gallery), cosines, atol=1e-6)
     by_matrix = rank(cosines, *labels)
@@ -324,11 +330,12 @@ def test_monotone_transforms_do_not_matter(seed, levels):
 @settings(max_examples=40, deadline=None)
 def test_block_size_does_not_matter(seed, block_size, levels):
     case = random_case(seed, levels=levels)
-    whole, blocks = rank(*case, block_size=100), rank(*case, block_size=block_size)
+    whole, best = rank(*case), top_gallery(*case, k=5)
+    with blocks_of(block_size, case[0].shape[1]):
+        blocks, best_in_blocks = rank(*case), top_gallery(*case, k=5)
     for name in vars(whole):
         assert torch.equal(getattr(whole, name).nan_to_num(-1), getattr(blocks, name).nan_to_num(-1))
-    lists = [top_gallery(*case, k=5, block_size=size) for size in (100, block_size)]
-    assert torch.equal(*lists)
+    assert torch.equal(best, best_in_blocks)
 
 
 def test_padding_of_a_block_cannot_change_the_last_bit():
@@ -337,17 +344,19 @@ def test_padding_of_a_block_cannot_change_the_last_bit():
     gallery_ids = torch.repeat_interleave(sizes, sizes)
     similarity = torch.randn(28, len(gallery_ids), generator=torch.Generator().manual_seed(0))
     labels = (sizes, [1] * 28, gallery_ids, [2] * len(gallery_ids))
-    whole, single = rank(similarity, *labels, block_size=28), rank(similarity, *labels, block_size=1)
+    whole = rank(similarity, *labels)
+    with blocks_of(1, len(gallery_ids)):
+        single = rank(similarity, *labels)
     for name, values in vars(whole).items():
         assert torch.equal(values, getattr(single, name)), name
 
 
 @pytest.mark.parametrize("from_features", [False, True])
-def test_default_blocks_stay_within_the_memory_bound(monkeypatch, from_features):
+def test_blocks_stay_within_the_memory_bound(monkeypatch, from_features):
     case = random_case(2)
-    expected = rank(*case, block_size=100)
+    expected = rank(*case)
 
-    def by_default_blocks():
+    def by_blocks():
         if not from_features:
             return rank(*case)
         # Columns of an orthonormal gallery: the cosines of a query are its own coordinates, scaled.
@@ -362,7 +371,7 @@ def test_default_blocks_stay_within_the_memory_bound(monkeypatch, from_features)
 
     monkeypatch.setattr(retrieval, "BLOCK_ENTRIES", 200)
     monkeypatch.setattr(retrieval, "_rank_block", spy)
-    same_ranking(by_default_blocks(), expected)
+    same_ranking(by_blocks(), expected)
     assert seen == [(5, 40), (5, 40), (2, 40)]
 
 
@@ -465,8 +474,8 @@ def test_bad_features():
     good = torch.ones(1, 3)
     with pytest.raises(ValueError, match="disagree in dimension: 3 and 2"):
         evaluate(good, [1], [1], torch.ones(1, 2), [1], [2])
-    with pytest.raises(ValueError, match="first features hold NaN"):  # in the second block
-        evaluate(torch.tensor([[1.0], [math.inf]]), [1, 1], [1, 1], torch.ones(1, 1), [1], [2], block_size=1)
+    with pytest.raises(ValueError, match="first features hold NaN"), blocks_of(1, 1):  # in the second block
+        evaluate(torch.tensor([[1.0], [math.inf]]), [1, 1], [1, 1], torch.ones(1, 1), [1], [2])
     with pytest.raises(ValueError, match="second features hold NaN"):
         evaluate(good, [1], [1], good * math.nan, [1], [2])
     with pytest.raises(ValueError, match="features have 1 gallery images but gallery_ids has 2"):
@@ -483,13 +492,8 @@ def test_bad_k(k):
 
 def test_rank_list_longer_than_the_gallery_left():
     similarity = torch.tensor([[0.9, 0.1], [0.9, 0.1]])
-    with pytest.raises(ValueError, match="k is 2, but query 1 has only 1 gallery images left"):
-        top_gallery(similarity, [1, 2], [1, 2], [1, 2], [2, 2], k=2, block_size=1)
-
-
-def test_bad_block_size():
-    with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
-        rank(SIMILARITY, [1], [1], [1, 2], [2, 2], block_size=0)
+    with pytest.raises(ValueError, match="k is 2, but query 1 has only 1 gallery images left"), blocks_of(1, 2):
+        top_gallery(similarity, [1, 2], [1, 2], [1, 2], [2, 2], k=2)
 
 
 def test_means_need_a_defined_query_and_known_arguments():

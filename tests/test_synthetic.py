@@ -18,6 +18,8 @@ from fam_lib import store, synthetic
 from fam_lib.pedestrians import body, picture, scenery, wardrobe
 from fam_lib.pedestrians.body import LABEL, Figure, Pose, View
 from fam_lib.pedestrians.canvas import Canvas, apart, box, capsule, ellipse, light_up
+from fam_lib.pedestrians.picture import Rendering
+from fam_lib.pedestrians.scenery import CAMERAS
 from fam_lib.pedestrians.wardrobe import COLOURS, NONE, PARTS, Identity
 from fam_lib.reid.data import load_market_layout
 
@@ -60,7 +62,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def take(who: Identity, camera: int = 1, seed: int = 0, **options) -> synthetic.Rendering:
+def take(who: Identity, camera: int = 1, seed: int = 0, **options) -> Rendering:
     return synthetic.render(who, camera, np.random.default_rng(seed), **({"clean": True} | options))
 
 
@@ -69,7 +71,7 @@ def grown(mask: np.ndarray, pixels: int = 1) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(2 * pixels + 1))) > 0
 
 
-def seen_parts(*pictures: synthetic.Rendering) -> set[str]:
+def seen_parts(*pictures: Rendering) -> set[str]:
     return {PARTS[label - 1] for p in pictures for label in np.unique(p.labels) if label}
 
 
@@ -102,7 +104,7 @@ def test_every_query_has_true_matches_by_its_own_and_by_other_cameras(dataset: P
 
 
 def test_the_default_set_has_the_promised_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blank = synthetic.Rendering(*(np.zeros(s, np.uint8) for s in ((8, 4, 3), (8, 4), (8, 4, 3))))
+    blank = Rendering(*(np.zeros(s, np.uint8) for s in ((8, 4, 3), (8, 4), (8, 4, 3))))
     monkeypatch.setattr(synthetic, "render", lambda *args, **kwargs: blank)
     synthetic.write_dataset(tmp_path / "set")
     data = load_market_layout(tmp_path / "set")
@@ -221,42 +223,34 @@ def test_masks_of_nothing_or_of_several_sizes_are_refused(dataset: Path, tmp_pat
         synthetic.load_masks([one, tmp_path / "query" / "0001_c1_01.png"])
 
 
-def test_part_mask_picks_parts() -> None:
-    labels = torch.tensor([[0, LABEL["head"], LABEL["bag"], LABEL["legs"]]], dtype=torch.uint8)
-    assert synthetic.part_mask(labels, ("head", "bag")).tolist() == [[False, True, True, False]]
-    assert synthetic.part_mask(labels, "legs").tolist() == [[False, False, False, True]]
-    assert synthetic.part_mask(labels, ()).tolist() == [[False] * 4]
-    with pytest.raises(ValueError, match="unknown parts.*tail"):
-        synthetic.part_mask(labels, ("head", "tail"))
+def identities(dataset: Path) -> dict[str, dict]:
+    return json.loads((dataset / "identities.json").read_text(encoding="utf-8"))["identities"]
 
 
-def test_the_table_of_identities_is_what_was_drawn(dataset: Path) -> None:
-    people = wardrobe.draw_people(7, seed=5)
-    table = synthetic.identity_table(dataset)
-    assert [table[n].identity for n in range(1, 8)] == list(people)
-    assert [table[n].split for n in range(1, 8)] == ["train"] * 3 + ["test"] * 4
-    for number, record in table.items():
-        group = [n for n in table if table[n].split == record.split and n != number]
-        differing = {n: wardrobe.differing_parts(people[number - 1], people[n - 1]) for n in group}
+def test_the_identities_are_what_was_drawn(dataset: Path) -> None:
+    people = {str(number): who for number, who in enumerate(wardrobe.draw_people(7, seed=5), start=1)}
+    found = identities(dataset)
+    assert {number: Identity(**entry["attributes"]) for number, entry in found.items()} == people
+    assert [entry["split"] for entry in found.values()] == ["train"] * 3 + ["test"] * 4
+    for number, entry in found.items():
+        group = [n for n in found if found[n]["split"] == entry["split"] and n != number]
+        differing = {n: list(wardrobe.differing_parts(people[number], people[n])) for n in group}
         least = min(map(len, differing.values()))
-        assert record.neighbours == {n: parts for n, parts in differing.items() if len(parts) == least}
-        assert set(record.distinctive) == set().union(*record.neighbours.values())
-
-
-def test_a_real_data_set_has_no_table_of_identities(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"identities\.json does not exist"):
-        synthetic.identity_table(tmp_path)
+        assert entry["neighbours"] == {n: parts for n, parts in differing.items() if len(parts) == least}
+        assert set(entry["distinctive"]) == set().union(*entry["neighbours"].values())
 
 
 def test_regions_are_the_person_and_what_tells_it_from_its_look_alikes(dataset: Path) -> None:
     queries = load_market_layout(dataset).query
     regions = synthetic.regions(dataset, queries.paths, queries.ids.tolist())
     assert list(regions) == ["person", "distinguishing parts"]
-    table = synthetic.identity_table(dataset)
+    table = identities(dataset)
     for path, number, person, parts in zip(queries.paths, queries.ids.tolist(), *regions.values(), strict=True):
         labels = np.array(Image.open(dataset / "masks/query" / path.name))
         assert np.array_equal(person.numpy(), labels > 0)
-        assert np.array_equal(parts.numpy(), np.isin(labels, [LABEL[part] for part in table[number].distinctive]))
+        assert np.array_equal(
+            parts.numpy(), np.isin(labels, [LABEL[part] for part in table[str(number)]["distinctive"]])
+        )
     assert regions["person"].dtype == regions["distinguishing parts"].dtype == torch.bool
     person, parts = regions.values()
     assert torch.equal(parts & person, parts) and 0 < parts.sum() < person.sum()
@@ -600,11 +594,11 @@ def test_scenes_follow_seed_and_camera() -> None:
     assert (scene.shape, scene.dtype) == ((32, 3 * 32, 3), np.float32)
     assert 0 <= scene.min() < scene.max() <= 1
     assert not np.array_equal(scene, scenery.scene(1, 32, 1))
-    assert len({camera.name for camera in synthetic.CAMERAS}) == 6
+    assert len({camera.scene for camera in CAMERAS}) == 6
 
 
 def test_every_thing_in_front_is_known_and_used() -> None:
-    used = {kind for camera in synthetic.CAMERAS for kind in camera.occluders}
+    used = {kind for camera in CAMERAS for kind in camera.occluders}
     assert used == {*scenery.OCCLUDERS, scenery.PASSER_BY}
 
 

@@ -12,7 +12,6 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import pandas as pd
@@ -69,29 +68,28 @@ def measure(rows: Rows, device: torch.device, repeats: int = REPEATS, say: Say |
     return seconds
 
 
-def table1(model: nn.Module, image: Tensor, layer: nn.Module | None = None, cache: Path | None = None) -> pd.DataFrame:
-    """Table 1 for a network and one image (1, 3, H, W); measured once, then read from the cache.
+def table1(model: nn.Module, image: Tensor) -> pd.DataFrame:
+    """Table 1 for a network and one image (1, 3, H, W); measured once, then read from :data:`fam_lib.paths.CACHE`.
 
     A time never repeats to the digit: without the cache every run would change the table.
 
     Args:
-        model: behind global average pooling, with an affine head: "fam" is the closed form of Grad-FAM.
+        model: its ``layer`` is explained; behind it global average pooling and an affine head, so that "fam" is the
+            closed form of Grad-FAM.
         image: normalised as the model wants it.
-        layer: the layer to explain; None takes ``model.layer``.
-        cache: folder; None takes `fam_lib.paths.CACHE`.
 
     Returns:
         Columns method, library, seconds (median), seconds_min, seconds_max, masked_forwards (ours: distinct masks
         of live channels), device, paper_seconds.
     """
-    subject = Subject(model, layer or model.layer, image.to(next(model.parameters()).device))
+    subject = Subject(model, model.layer, image.to(next(model.parameters()).device))
     device = subject.image.device
     name = key(
         "table1", CODE_VERSION, state_digest(model), getattr(model, "feature", ""), list(image.shape),
         [name for name, module in model.named_modules() if module is subject.layer], machine(device),
         os.environ.get("OMP_WAIT_POLICY", ""),  # decides how long small operations take on several threads
     )  # fmt: skip
-    path = (cache or paths.CACHE) / "benchmarks" / f"{name}.json"
+    path = paths.CACHE / "benchmarks" / f"{name}.json"
     with evaluating(model):
         rows = table1_rows(subject)
         if not path.exists():
@@ -118,7 +116,7 @@ def _times(rows: Rows, seconds: Seconds, device: torch.device) -> pd.DataFrame:
 
 
 @float32_as("ieee")  # for every library
-def compare(subject: Subject, repeats: int = REPEATS, memory: bool = False, say: Say = print) -> pd.DataFrame:
+def compare(subject: Subject, repeats: int, memory: bool, say: Say) -> pd.DataFrame:
     """Compare ours with the peers, the loop and plain forwards: first what they find, then what they cost.
 
     Args:

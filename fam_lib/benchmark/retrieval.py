@@ -12,19 +12,17 @@ import argparse
 import math
 import resource
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from fam_lib.benchmark.explaining import machine
+from fam_lib.benchmark.clock import machine, timed
 from fam_lib.retrieval import Ranking, cmc, evaluate, mean_ap
 
 N_IDS, N_CAMS, N_QUERIES = 750, 6, 3_368
@@ -34,8 +32,6 @@ CAMERA_SHIFT, NOISE = 0.3, 0.9  # against identities of unit variance: mAP near 
 
 SAMPLE = 300
 REPEATS = 5
-
-T = TypeVar("T")
 
 
 class Retrieval(NamedTuple):
@@ -49,19 +45,16 @@ class Retrieval(NamedTuple):
     gallery_cams: Tensor
 
 
-def market1501_shape(seed: int = 0) -> Retrieval:
+def market1501_shape() -> Retrieval:
     """Random features with the identities and cameras of Market1501's test set in number and kind.
 
     Each of the 750 identities is seen by two to six cameras, has one query and at least one gallery image in
     each of them, and 14.7 matches a query on average; 2,798 distractors have identity 0.
 
-    Args:
-        seed: of every draw.
-
     Returns:
         3,368 queries and 15,913 gallery images with features (., 64): identity + camera + noise.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     ids, cams = _seen(rng)
     share = rng.gamma(2.3, size=N_IDS)[ids]  # some identities are seen far more often
     n_images = 1 + rng.multinomial(N_MATCHABLE - N_QUERIES, share / share.sum())
@@ -118,13 +111,11 @@ def plain_loop(data: Retrieval, n_queries: int, python_numbers: bool) -> np.ndar
     return np.array(scores)
 
 
-def compare(data: Retrieval, sample: int = SAMPLE, repeats: int = REPEATS) -> pd.DataFrame:
+def compare(data: Retrieval) -> pd.DataFrame:
     """Time `evaluate` and the loops on the same data, and put their scores side by side.
 
     Args:
         data: as `plain_loop` takes it, on the CPU.
-        sample: the loop over NumPy numbers is timed on the first so many queries and scaled to all.
-        repeats: `evaluate` is timed so many times, after one warm-up.
 
     Returns:
         Columns evaluation, device, queries_timed, seconds (for all queries; the median), ratio (of seconds to
@@ -133,11 +124,11 @@ def compare(data: Retrieval, sample: int = SAMPLE, repeats: int = REPEATS) -> pd
     n_queries, cpu = len(data.query_ids), torch.device("cpu")
     rows = []
     for device in [cpu] + [torch.device("cuda")] * torch.cuda.is_available():
-        seconds, ranking = _timed_evaluate(data, device, repeats)
+        seconds, ranking = _timed_evaluate(data, device)
         scores = (mean_ap(ranking), mean_ap(ranking, "trapezoid"), cmc(ranking, (1,))[1])
         rows.append(("fam_lib evaluate", machine(device), n_queries, seconds, *scores))
-    for numbers, n in (("Python", n_queries), ("NumPy", min(sample, n_queries))):
-        seconds, found = _timed(lambda n=n, numbers=numbers: plain_loop(data, n, numbers == "Python"))
+    for numbers, n in (("Python", n_queries), ("NumPy", min(SAMPLE, n_queries))):
+        seconds, found = timed(lambda n=n, numbers=numbers: plain_loop(data, n, numbers == "Python"), cpu)
         ap, trapezoid, first = found.T
         scores = (ap.mean(), trapezoid.mean(), (first == 1).mean()) if n == n_queries else (math.nan,) * 3
         rows.append((f"loop, {numbers} numbers", machine(cpu), n, seconds * n_queries / n, *scores))
@@ -147,16 +138,11 @@ def compare(data: Retrieval, sample: int = SAMPLE, repeats: int = REPEATS) -> pd
     return frame
 
 
-def _timed(run: Callable[[], T]) -> tuple[float, T]:
-    start = time.perf_counter()
-    result = run()
-    return time.perf_counter() - start, result
-
-
-def _timed_evaluate(data: Retrieval, device: torch.device, repeats: int) -> tuple[float, Ranking]:
+def _timed_evaluate(data: Retrieval, device: torch.device) -> tuple[float, Ranking]:
+    """The median of several times, after one warm-up."""
     moved = Retrieval(*(x.to(device) for x in data))
-    ranking = evaluate(*moved)  # results come to the CPU, so that no call ends before the device does
-    return median(_timed(lambda: evaluate(*moved))[0] for _ in range(repeats)), ranking
+    ranking = evaluate(*moved)
+    return median(timed(lambda: evaluate(*moved), device)[0] for _ in range(REPEATS)), ranking
 
 
 def peak_memory() -> tuple[float, float]:

@@ -23,26 +23,27 @@ from fam_lib.shards import remember
 from fam_lib.weights import state_digest
 
 CODE_VERSION = 1  # raise it when the maps of :func:`explain_checkpoints` change
+BATCH = 128  # images in one forward of :func:`extract`
+CHUNK = 64  # images explained at once, and in one file of the cache
 Maps = Mapping[str, Mapping[str, Sequence[Tensor]]]  # map ("last", "earlier") -> method -> raw maps of each checkpoint
 Measures = Mapping[str, Mapping[str, Sequence[Mapping[str, Tensor]]]]  # the same with :func:`measure` of the maps
 
 
 @torch.no_grad()
-def extract(backbone: nn.Module, images: Tensor, config: BYOLConfig, batch_size: int = 128) -> Tensor:
+def extract(backbone: nn.Module, images: Tensor, config: BYOLConfig) -> Tensor:
     """Features (N, D) float32 of uint8 images (N, 3, H, W), in eval mode."""
     device = next(backbone.parameters()).device
     with evaluating(backbone):
-        parts = [backbone(normalise(part, config).to(device)).float().cpu() for part in images.split(batch_size)]
+        parts = [backbone(normalise(part, config).to(device)).float().cpu() for part in images.split(BATCH)]
     return torch.cat(parts)
 
 
-def knn_correct(features: Tensor, labels: Tensor, k: int = 5, groups: Tensor | None = None) -> Tensor:
-    """Is each image's label that of most of its k nearest other images by cosine?
+def nearest_correct(features: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Is each image's label that of the nearest other image by cosine?
 
     Args:
         features: (N, D).
-        labels: (N,) integers from 0.
-        k: neighbours that vote; a tie goes to the smallest label.
+        labels: (N,) integers.
         groups: (N,) for instance cameras; images of one group are no neighbours of each other. None: every
             other image may be.
 
@@ -50,18 +51,15 @@ def knn_correct(features: Tensor, labels: Tensor, k: int = 5, groups: Tensor | N
         (N,) bool; its mean is the accuracy.
 
     Raises:
-        ValueError: fewer than k neighbours for some image.
+        ValueError: some image has no neighbour.
     """
-    n = len(features)
-    groups = torch.arange(n) if groups is None else groups
+    groups = torch.arange(len(features)) if groups is None else groups
     forbidden = groups[:, None] == groups[None, :]
-    fewest = int((~forbidden).sum(1).min())
-    if fewest < k:
-        raise ValueError(f"k={k} neighbours were asked for, but an image has only {fewest}")
+    if forbidden.all(1).any():
+        raise ValueError("an image has no neighbour: all others are of its own group")
     unit = F.normalize(features.double(), dim=1)
-    nearest = (unit @ unit.T).masked_fill(forbidden, -torch.inf).topk(k, dim=1).indices
-    votes = F.one_hot(labels[nearest], int(labels.max()) + 1).sum(1)
-    return votes.argmax(1) == labels
+    nearest = (unit @ unit.T).masked_fill(forbidden, -torch.inf).argmax(1)
+    return labels[nearest] == labels
 
 
 def explain_checkpoints(
@@ -69,27 +67,23 @@ def explain_checkpoints(
     images: Tensor,
     config: BYOLConfig,
     methods: Sequence[str],
-    layer: str | None = None,
+    layer: str,
     *,
     classes: Tensor | None = None,
     probes: Sequence[nn.Module] | None = None,
-    chunk: int = 64,
     cache: Path | None = None,
-    batch_size: int | None = None,
 ) -> dict[str, list[Tensor]]:
     """Raw maps of the online backbone at every checkpoint; all methods share their forwards.
 
     Args:
-        checkpoints: from :func:`~fam_lib.byol.train_byol`.
+        checkpoints: from :func:`~fam_lib.byol.training.train_byol`.
         images: (N, 3, H, W) uint8.
         config: of the training; its mean and std normalise the images.
         methods: names that need no other image.
-        layer: dotted name in the backbone; None: the last one with a spatial output.
+        layer: dotted name in the backbone.
         classes: (N,), what class methods explain; None: the predicted class.
         probes: for class methods, a classifier of features for each checkpoint.
-        chunk: images explained at once.
-        cache: folder for the maps, a file for each checkpoint and chunk; None keeps nothing.
-        batch_size: masked images in one forward.
+        cache: folder for the maps, a file for each checkpoint and chunk of images; None keeps nothing.
 
     Returns:
         method -> one tensor (N, h, w) for each checkpoint, on the layer's grid.
@@ -98,12 +92,11 @@ def explain_checkpoints(
     for i, checkpoint in enumerate(checkpoints):
         probe = probes[i] if probes else None
         parts = []
-        for start in range(0, len(images), chunk):
-            some = slice(start, start + chunk)
-            asked = None if classes is None else classes[some]
-            path = cache and cache / f"{_key(checkpoint, images[some], config, methods, layer, asked, probe)}.pt"
-            explain = partial(_explain, checkpoint, images[some], config, methods, layer, asked, probe, batch_size)
-            parts.append(remember(path, explain))
+        for start in range(0, len(images), CHUNK):
+            some = slice(start, start + CHUNK)
+            asked = checkpoint, images[some], config, methods, layer, None if classes is None else classes[some], probe
+            path = cache and cache / f"{_key(*asked)}.pt"
+            parts.append(remember(path, partial(_explain, *asked)))
         for method in methods:
             found[method].append(torch.cat([part[method] for part in parts]))
     return found
@@ -114,7 +107,7 @@ def _key(
     images: Tensor,
     config: BYOLConfig,
     methods: Sequence[str],
-    layer: str | None,
+    layer: str,
     classes: Tensor | None,
     probe: nn.Module | None,
 ) -> str:
@@ -130,10 +123,9 @@ def _explain(
     images: Tensor,
     config: BYOLConfig,
     methods: Sequence[str],
-    layer: str | None,
+    layer: str,
     classes: Tensor | None,
     probe: nn.Module | None,
-    batch_size: int | None,
 ) -> dict[str, Tensor]:
     """Raw maps by method."""
     device = next(checkpoint.backbone.parameters()).device
@@ -144,7 +136,6 @@ def _explain(
         layer,
         classes=classes,
         classifier=probe,
-        batch_size=batch_size,
     )
     return {method: explanation.cam.float().cpu() for method, explanation in explained.items()}
 
@@ -190,7 +181,6 @@ def checkpoint_table(
     layers: Mapping[str, str],
     correct: Sequence[Tensor],
     foreground: float,
-    n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Figure 6 in numbers: a row for each checkpoint, map and method.
@@ -199,10 +189,9 @@ def checkpoint_table(
         checkpoints: C of them, the untrained network first.
         measures: from :func:`measure_maps`.
         layers: "last" and "earlier" -> the layer's name.
-        correct: C tensors from :func:`knn_correct`.
+        correct: C tensors from :func:`nearest_correct`.
         foreground: percent of the pixels that show it: what a map without preference would score.
-        n_boot: bootstrap resamples over images.
-        seed: of the bootstrap.
+        seed: of the bootstrap over images.
 
     Returns:
         Columns epoch, share (of the schedule), map, layer, method, n, foreground; the means, in percent and with
@@ -218,7 +207,7 @@ def checkpoint_table(
                 row |= {"map": which, "layer": layers[which], "method": method, "n": len(values["energy"])}
                 row["foreground"] = foreground
                 for name, value in {**values, "knn": 100 * correct[i].double()}.items():
-                    row |= columns(name, summarise(value, n_boot=n_boot, seed=seed))
+                    row |= columns(name, summarise(value, seed=seed))
                 rows.append(row | {"undefined": int(values["energy"].isnan().sum()), "loss": checkpoint.loss})
     return pd.DataFrame(rows)
 
@@ -228,7 +217,6 @@ def changes_table(
     measures: Measures,
     layers: Mapping[str, str],
     correct: Sequence[Tensor],
-    n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """What changes between two checkpoints, image by image: what the paper reads from Figure 6 are changes.
@@ -253,7 +241,7 @@ def changes_table(
     for (which, layer, method), series in values.items():
         for name in series[0]:
             for i, j in pairs:
-                change = paired_difference(series[j][name], series[i][name], n_boot=n_boot, seed=seed)
+                change = paired_difference(series[j][name], series[i][name], seed=seed)
                 row = {"map": which, "layer": layer, "method": method, "measure": name}
                 row |= {"from_share": checkpoints[i].epoch / checkpoints[-1].epoch}
                 row |= {"to_share": checkpoints[j].epoch / checkpoints[-1].epoch}

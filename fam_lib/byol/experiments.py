@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fam_lib.byol.analysis import extract, knn_correct
+from fam_lib.byol.analysis import extract, nearest_correct
 from fam_lib.byol.config import PAPER, QUICK, STREET, STREET_HRNET, BYOLConfig
 from fam_lib.byol.footage import watch
 from fam_lib.byol.pictures import PictureFolder, box_masks, open_classes, read_street_photos
@@ -22,7 +22,7 @@ N_QUIZ = 5000  # validation pictures of ImageNet whose nearest neighbours are lo
 
 class Quiz(NamedTuple):
     """Who finds whom? Pictures (Q, 3, h, w) uint8, labels (Q,), and groups (Q,) inside which nobody is looked
-    for, see :func:`~fam_lib.byol.knn_correct`."""
+    for, see :func:`~fam_lib.byol.analysis.nearest_correct`."""
 
     images: Tensor
     labels: Tensor
@@ -58,7 +58,7 @@ class Experiment:
 
     def correct(self, backbone: nn.Module) -> Tensor:
         """Does the nearest neighbour of each picture of the quiz have its label? (Q,) bool."""
-        return knn_correct(extract(backbone, self.quiz.images, self.config), self.quiz.labels, 1, self.quiz.groups)
+        return nearest_correct(extract(backbone, self.quiz.images, self.config), self.quiz.labels, self.quiz.groups)
 
     def accuracy(self, backbone: nn.Module) -> float:
         """Share of the quiz that is answered right."""
@@ -67,7 +67,7 @@ class Experiment:
 
 def synthetic(root: Path, n_explained: int, seed: int, camera: int = 1) -> Experiment:
     """Drawn people who pass one camera; the quiz: does the nearest picture show the same person?"""
-    footage = watch(camera, seed=seed)
+    footage = watch(camera, seed)
     places = _evenly(len(footage.images), n_explained)
     return Experiment(
         f"synthetic, camera {camera}",
@@ -114,20 +114,20 @@ def _street(
     )
 
 
-def imagenet(root: Path, n_explained: int, seed: int, config: BYOLConfig = PAPER, n_quiz: int = N_QUIZ) -> Experiment:
+def imagenet(root: Path, n_explained: int, seed: int) -> Experiment:
     """The paper's experiment. ``imagenet/`` holds ``train/<class>/``, ``val/<class>/`` and ImageNet's boxes,
     ``Annotations/CLS-LOC/val/``; explained are pictures of ``val``, their foreground is inside a box."""
     folder = root / "imagenet"
-    train, _ = open_classes(folder / "train", config.view_size)
-    val, classes = open_classes(folder / "val", config.view_size)
-    asked = _evenly(len(val), n_quiz)
+    train, _ = open_classes(folder / "train", PAPER.view_size)
+    val, classes = open_classes(folder / "val", PAPER.view_size)
+    asked = _evenly(len(val), N_QUIZ)
     quiz = Quiz(val.resized(asked.tolist()), classes[asked])
     places = _evenly(len(asked), n_explained)
     masks = box_masks(val, asked[places].tolist(), folder / "Annotations" / "CLS-LOC" / "val")
     return Experiment(
         "ImageNet, validation",
-        f"ImageNet, {config.backbone}",
-        replace(config, seed=seed),
+        f"ImageNet, {PAPER.backbone}",
+        replace(PAPER, seed=seed),
         HRNET_LAYERS,
         train,
         quiz.images[places],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,10 @@ import torch
 from torch import Tensor
 
 from fam_lib import paths, store, synthetic
-from fam_lib.pedestrians.wardrobe import Identity, draw_identity
+from fam_lib.pedestrians.wardrobe import draw_identity
+
+N_PEOPLE = 100
+PER_PERSON = 6  # pictures, in other poses, places and light
 
 
 class Footage(NamedTuple):
@@ -22,37 +24,24 @@ class Footage(NamedTuple):
     people: Tensor
 
 
-def watch(
-    camera: int = 1, n_people: int = 100, per_person: int = 6, seed: int = 0, cache: Path | None = None
-) -> Footage:
-    """Synthetic pedestrians who pass a single camera, N = n_people * per_person pictures, 128 x 64.
+def watch(camera: int, seed: int) -> Footage:
+    """Synthetic pedestrians who pass a single camera, 1 to 6: N = 600 pictures, 128 x 64, that follow from the seed.
 
     One camera and not six: across six scenes the background is what tells pictures apart, a small network
-    learns the scene, and the person hardly at all.
-
-    Args:
-        camera: 1 to 6.
-        n_people: different people.
-        per_person: pictures of each, in other poses, places and light.
-        seed: decides on everything.
-        cache: folder in which the pictures are kept; None: :data:`fam_lib.paths.CACHE`.
+    learns the scene, and the person hardly at all. The pictures are kept in :data:`fam_lib.paths.CACHE`.
     """
-    name = store.key("footage", synthetic.VERSION, camera, n_people, per_person, seed)
-    path = (paths.CACHE if cache is None else Path(cache)) / f"footage-{name}.npz"
+    path = paths.CACHE / f"footage-{store.key('footage', synthetic.VERSION, camera, N_PEOPLE, PER_PERSON, seed)}.npz"
     if not path.exists():
+        rng = np.random.default_rng([seed, N_PEOPLE])
+        people = [draw_identity(rng) for _ in range(N_PEOPLE)]
         shots = [
             synthetic.render(who, camera, np.random.default_rng([seed, number, index]))
-            for number, who in enumerate(_draw_people(n_people, seed))
-            for index in range(per_person)
+            for number, who in enumerate(people)
+            for index in range(PER_PERSON)
         ]
         images = np.stack([shot.image.transpose(2, 0, 1) for shot in shots])
         with store.atomic_path(path) as temporary:
             np.savez_compressed(temporary, images=images, masks=np.stack([shot.labels > 0 for shot in shots]))
     with np.load(path) as arrays:
         images, masks = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["masks"])
-    return Footage(images, masks, torch.arange(n_people).repeat_interleave(per_person))
-
-
-def _draw_people(n_people: int, seed: int) -> list[Identity]:
-    rng = np.random.default_rng([seed, n_people])
-    return [draw_identity(rng) for _ in range(n_people)]
+    return Footage(images, masks, torch.arange(N_PEOPLE).repeat_interleave(PER_PERSON))

@@ -102,8 +102,7 @@ def make_network(config: BYOLConfig) -> BYOL | SimCLR:
 
 def make_backbone(config: BYOLConfig) -> nn.Module:
     """The network of ``config`` without a classifier, with random weights drawn from its seed."""
-    with private_random_state():
-        torch.manual_seed(config.seed)
+    with private_random_state(config.seed):
         return timm.create_model(config.backbone, pretrained=False, num_classes=0, **dict(config.backbone_options))
 
 

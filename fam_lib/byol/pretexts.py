@@ -19,7 +19,7 @@ from fam_lib import paths
 from fam_lib.byol.analysis import columns, explain_checkpoints, measure_maps
 from fam_lib.byol.experiments import Experiment
 from fam_lib.byol.training import Checkpoint, train_byol
-from fam_lib.faithfulness import Summary
+from fam_lib.faithfulness import LEVEL, Summary
 from fam_lib.localisation import region_share
 
 UNTRAINED = "untrained"  # stands among the pretext tasks: what the weights at the start are worth
@@ -33,13 +33,13 @@ def run_pretexts(
     methods: Sequence[str],
     *,
     device: str = "cpu",
-    cache: Path | None = None,
     n_workers: int = 0,
     n_threads: int | None = None,
 ) -> pd.DataFrame:
     """Train each pretext task with each seed, explain the networks at both layers, and measure.
 
-    Networks and maps are kept as soon as they are there, so a call that was killed goes on where it was.
+    Networks and maps are kept in :data:`fam_lib.paths.CACHE`, the maps in its ``byol-maps``, as soon as they are
+    there, so a call that was killed goes on where it was.
 
     Args:
         experiment: its pictures, layers and quiz, and all settings but pretext and seed. The pictures are those of
@@ -48,7 +48,6 @@ def run_pretexts(
         seeds: of the trainings.
         methods: names that need no other image.
         device: of the explained networks.
-        cache: see :func:`train_byol`; maps go to its sub-folder ``byol-maps``.
         n_workers: see :func:`train_byol`.
         n_threads: see :func:`train_byol`.
 
@@ -57,17 +56,16 @@ def run_pretexts(
         seed, map, layer, method, n (pictures), foreground (its percentage of their pixels), and the means over the
         pictures of energy, pointing, area, entropy and knn, in percent, as in :func:`checkpoint_table`.
     """
-    folder = paths.CACHE if cache is None else Path(cache)
     rows = []
     for seed in seeds:
         networks = {}
         for pretext in pretexts:
             config = replace(experiment.config, pretext=pretext, seed=seed)
-            first, *_, last = train_byol(experiment.pictures, config, folder, n_workers=n_workers, n_threads=n_threads)
+            first, *_, last = train_byol(experiment.pictures, config, n_workers=n_workers, n_threads=n_threads)
             networks |= {UNTRAINED: first, pretext: last}
         for checkpoint in networks.values():
             checkpoint.backbone.to(device)
-        rows += [{"seed": seed, **row} for row in _outcomes(experiment, networks, methods, folder / "byol-maps")]
+        rows += [{"seed": seed, **row} for row in _outcomes(experiment, networks, methods, paths.CACHE / "byol-maps")]
     return pd.DataFrame(rows)
 
 
@@ -119,12 +117,11 @@ def pretext_table(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def over_seeds(values: Sequence[float], level: float = 0.95) -> Summary:
+def over_seeds(values: Sequence[float]) -> Summary:
     """Mean of one value per training, with Student's t interval; few trainings are too few for a bootstrap.
 
     Args:
         values: (S,); NaN is undefined and left out.
-        level: coverage, in (0, 1).
 
     Returns:
         The Summary; no interval (NaN) for fewer than two defined values.
@@ -133,5 +130,5 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Summary:
     defined = vector[~np.isnan(vector)]
     n = len(defined)
     mean = float(defined.mean()) if n else float("nan")
-    half = float(t.ppf((1 + level) / 2, n - 1) * defined.std(ddof=1) / n**0.5) if n > 1 else float("nan")
+    half = float(t.ppf((1 + LEVEL) / 2, n - 1) * defined.std(ddof=1) / n**0.5) if n > 1 else float("nan")
     return Summary(mean, mean - half, mean + half, n, len(vector) - n)

@@ -9,24 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fam_lib.byol.analysis import measure
+from fam_lib.byol.analysis import columns, measure
 from fam_lib.byol.training import Checkpoint
 from fam_lib.faithfulness import paired_difference, summarise
 from fam_lib.similarity import spearman
 
 STEPS = 200  # of L-BFGS; on a few hundred features it ends long before
+DECAY = 1e-2  # on the weights for standardised features; the bias has none
 
 
-def linear_probe(features: Tensor, labels: Tensor, decay: float = 1e-2) -> nn.Linear:
+def linear_probe(features: Tensor, labels: Tensor) -> nn.Linear:
     """Multinomial logistic regression on frozen features, solved to its optimum.
 
     The features are standardised, dimension by dimension, and what was learned is expressed for features as they
-    are: mean cross-entropy + decay / 2 |W|^2, W for standardised features.
+    are: mean cross-entropy + :data:`DECAY` / 2 |W|^2, W for standardised features.
 
     Args:
         features: (n, D).
         labels: (n,) integers 0..K-1.
-        decay: on W; the bias has none.
 
     Returns:
         Features (N, D) -> logits (N, K), float32, in eval mode and without gradients.
@@ -39,7 +39,7 @@ def linear_probe(features: Tensor, labels: Tensor, decay: float = 1e-2) -> nn.Li
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = F.cross_entropy(x @ weight.T + bias, labels) + decay / 2 * weight.square().sum()
+        loss = F.cross_entropy(x @ weight.T + bias, labels) + DECAY / 2 * weight.square().sum()
         loss.backward()
         return loss
 
@@ -57,7 +57,6 @@ def probe_table(
     masks: Tensor,
     right: Sequence[Tensor],
     n_labels: int,
-    n_boot: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Grad-CAM on a linear probe beside the maps that need no label.
@@ -68,8 +67,7 @@ def probe_table(
         masks: (N, H, W) bool, the foreground.
         right: C tensors (N,) bool: does the probe name the image's class?
         n_labels: labels that the probe was trained on.
-        n_boot: bootstrap resamples over images.
-        seed: of the bootstrap.
+        seed: of the bootstrap over images.
 
     Returns:
         A row for each checkpoint and method: epoch, share, method, n, n_labels, accuracy of the probe in percent,
@@ -78,17 +76,16 @@ def probe_table(
     """
     rows = []
     for i, checkpoint in enumerate(checkpoints):
-        classical = measure(maps["grad-cam"][i], masks)["energy"]
+        energy = {method: measure(cams[i], masks)["energy"] for method, cams in maps.items()}
         for method, cams in maps.items():
-            own = measure(cams[i], masks)["energy"]
             row = {"epoch": checkpoint.epoch, "share": checkpoint.epoch / checkpoints[-1].epoch, "method": method}
             row |= {"n": len(masks), "n_labels": n_labels}
             for name, summary in {
-                "accuracy": summarise(100 * right[i].double(), n_boot=n_boot, seed=seed),
-                "energy": summarise(own, n_boot=n_boot, seed=seed),
-                "excess": paired_difference(own, classical, n_boot=n_boot, seed=seed),
-                "spearman": summarise(spearman(cams[i], maps["grad-cam"][i]), n_boot=n_boot, seed=seed),
+                "accuracy": summarise(100 * right[i].double(), seed=seed),
+                "energy": summarise(energy[method], seed=seed),
+                "excess": paired_difference(energy[method], energy["grad-cam"], seed=seed),
+                "spearman": summarise(spearman(cams[i], maps["grad-cam"][i]), seed=seed),
             }.items():
-                row |= {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}
+                row |= columns(name, summary)
             rows.append(row)
     return pd.DataFrame(rows)

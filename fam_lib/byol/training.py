@@ -46,15 +46,14 @@ class Checkpoint:
     history: tuple[dict[str, float], ...]
 
 
-def milestones(epochs: int, shares: tuple[float, ...] = SHARES) -> tuple[int, ...]:
+def milestones(epochs: int) -> tuple[int, ...]:
     """Epochs at which a checkpoint is kept: 80, 140 and 200 of 200."""
-    return tuple(sorted({max(1, round(share * epochs)) for share in shares}))
+    return tuple(sorted({max(1, round(share * epochs)) for share in SHARES}))
 
 
 def train_byol(
     images: Tensor | PictureFolder,
     config: BYOLConfig,
-    cache: Path | None = None,
     *,
     fabric: Fabric | None = None,
     n_workers: int = 0,
@@ -65,11 +64,12 @@ def train_byol(
 ) -> list[Checkpoint]:
     """Train the pretext task of ``config``, or read what an earlier call trained; an interrupted training goes on.
 
+    Checkpoints are kept in a folder of :data:`fam_lib.paths.CACHE` named by the pretext task and the hash of images
+    and config.
+
     Args:
         images: (N, 3, H, W) uint8 or a folder of pictures, N at least ``config.batch_size``.
         config: see :class:`BYOLConfig`.
-        cache: folder in which a sub-folder named by the pretext task and the hash of images and config is made;
-            None: :data:`fam_lib.paths.CACHE`.
         fabric: devices and processes, for instance ``Fabric("gpu", devices=4)``, already launched; None is
             one process on the CPU.
         n_workers: processes that make views; the result does not depend on it.
@@ -87,7 +87,7 @@ def train_byol(
         FloatingPointError: the loss is not finite.
     """
     _check_images(images, config)
-    folder = (paths.CACHE if cache is None else Path(cache)) / _name(images, config)
+    folder = paths.CACHE / _name(images, config)
     wanted = milestones(config.epochs)
     if not all(_milestone(folder, epoch).exists() for epoch in wanted):
         fabric = fabric or Fabric(accelerator="cpu", devices=1, precision=config.precision)
@@ -128,10 +128,9 @@ def untrained(images: Tensor | PictureFolder, config: BYOLConfig) -> Checkpoint:
     credit the training with what one forward pass does.
     """
     backbone = make_backbone(config)
-    layers = [name for name, module in backbone.named_modules() if isinstance(module, nn.BatchNorm2d)]
     some = range(0, len(images), max(1, len(images) // CALIBRATION_IMAGES))[:CALIBRATION_IMAGES]
     pictures = images[list(some)] if isinstance(images, Tensor) else images.resized(some)
-    estimate_statistics(backbone, layers, normalise(pictures, config))
+    estimate_statistics(backbone, [name for name, _ in backbone.named_modules()], normalise(pictures, config))
     return Checkpoint(0, backbone.eval(), float("nan"), float("nan"), ())
 
 
@@ -145,8 +144,7 @@ def _train(
     last: int,
 ) -> None:
     """Train from the newest state in ``folder``, or from the start, until ``last`` epochs are done."""
-    with private_random_state():
-        torch.manual_seed(config.seed)
+    with private_random_state(config.seed):
         model = make_network(config).to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # as DeepMind has it; torch has none for CPUs
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

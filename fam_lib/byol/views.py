@@ -46,8 +46,7 @@ class Views(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, i = item
         digest = hashlib.sha256(f"{self.seed}:{epoch}:{i}".encode()).digest()
-        with private_random_state():
-            seed_everything(int.from_bytes(digest[:4], "big"))
+        with private_random_state(int.from_bytes(digest[:4], "big")):
             view0, view1 = self.transform(to_pil_image(self.images[i]))
         return view0, view1
 
@@ -69,19 +68,16 @@ def normalise(images: Tensor, config: BYOLConfig) -> Tensor:
 
 
 @contextmanager
-def private_random_state() -> Iterator[None]:
-    """Whatever is drawn or seeded inside leaves the three global generators as they were."""
+def private_random_state(seed: int) -> Iterator[None]:
+    """The three global generators start from the seed inside, and are afterwards as they were."""
     python, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
+            # lightly's blur and solarisation draw from NumPy, torchvision's transforms from torch's CPU generator.
+            torch.default_generator.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy_state)
-
-
-def seed_everything(seed: int) -> None:
-    # lightly's blur and solarisation draw from NumPy, torchvision's transforms from torch's CPU generator.
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)

@@ -35,10 +35,10 @@ from pathlib import Path
 import pandas as pd
 
 from fam_lib.claims.evidence import NOT_TESTED, VERDICTS, NotTestedError, Tables
-from fam_lib.claims.paper import CLAIMS, CONTROL, Claim
+from fam_lib.claims.paper import CLAIMS, Claim
 from fam_lib.outputs import read_table
 
-__all__ = ["CLAIMS", "COLUMNS", "CONTROL", "VERDICTS", "Claim", "ledger", "read_tables"]
+__all__ = ["CLAIMS", "VERDICTS", "ledger", "read_tables"]
 
 COLUMNS = ("id", "claim", "where", "measured", "data", "verdict", "evidence", "table")
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fam_lib.byol.analysis import knn_correct
+from fam_lib.byol.analysis import nearest_correct
 from fam_lib.byol.training import spread
 from fam_lib.exercises.verdict import Answer, Trial, judge, normal
 
@@ -49,7 +49,7 @@ def check_nearest(answer: Answer) -> None:
     """Exercise 5.3: answer(z, labels) -> is the nearest other image, by cosine, of the same label? (N,) bool."""
     labels = torch.arange(12) % 4
     z = (normal(12, 6, seed=0) + 1.2 * normal(4, 6, seed=1)[labels]) * torch.arange(12, 0, -1)[:, None]
-    right = knn_correct(z, labels, k=1)
+    right = nearest_correct(z, labels)
     unit, itself = F.normalize(z, dim=1), torch.eye(12, dtype=torch.bool)
 
     def hits(closeness: Tensor) -> Tensor:

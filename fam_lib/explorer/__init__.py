@@ -4,16 +4,13 @@
 `panels` holds the controls. :func:`static_explorer` and :func:`fig_matches` are for readers without a kernel.
 """
 
-from fam_lib.explorer.matches import RankList, fig_matches, look_at_matches, rank_lists
+from fam_lib.explorer.matches import fig_matches, look_at_matches, rank_lists
 from fam_lib.explorer.panels import explorer, match_explorer
-from fam_lib.explorer.views import fig_views, look, static_explorer
+from fam_lib.explorer.views import static_explorer
 
 __all__ = [
-    "RankList",
     "explorer",
     "fig_matches",
-    "fig_views",
-    "look",
     "look_at_matches",
     "match_explorer",
     "rank_lists",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain, count
 from typing import Any
 
@@ -15,53 +15,40 @@ from torch import nn
 
 from fam_lib.explorer.job import Job
 from fam_lib.explorer.matches import Matches, RankList, fig_matches, look_at_matches
-from fam_lib.explorer.views import Images, Models, View, fig_views, look, named, read_picture
+from fam_lib.explorer.views import Images, View, fig_views, look, read_picture
 from fam_lib.masking import B_HIGH, B_LOW, DELTA
-from fam_lib.methods import METHODS, Method, find_method
+from fam_lib.methods import METHODS, Method
 from fam_lib.passes import Progress
 from fam_lib.plots import canvas
 
 NOTHING = "nothing"
 
 
-def explorer(
-    models: Models,
-    images: Images,
-    methods: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
-    *,
-    style: str = "default",
-    note: str = "",
-    **options: Any,
-) -> widgets.VBox:
+def explorer(model: nn.Module, images: Images, *, note: str = "", **options: Any) -> widgets.VBox:
     """The panel for one image: maps, explanation maps and numbers of one method, or of two side by side.
 
-    A map is made once for each choice of image, network, method, layer and budget; moving a threshold costs one
-    forward. An uploaded picture is cut and normalised like the first image. Long work shows its progress and can
-    be cancelled; errors are shown in the panel.
+    A map is made once for each choice of image, method, layer and budget; moving a threshold costs one forward. An
+    uploaded picture is cut and normalised like the first image. Long work shows its progress and can be cancelled;
+    errors are shown in the panel.
 
     Args:
-        models: a network that maps images to features, or several by name. The panel works on a copy, so that a
-            cell may use the network meanwhile.
+        model: maps images to features. The panel works on a copy, so that a cell may use the network meanwhile.
         images: name -> (normalised (3, H, W), the same for display (3, H, W) in [0, 1]).
-        methods: names offered; default: all, those that ask for a class only with the option ``classifier``.
-        layers: dotted names offered; any other can be typed. Default: the network's outer modules.
-        style: "default" or "paper".
         note: what the data are.
-        options: as for :func:`fam_lib.explorer.look`.
+        options: as for :func:`fam_lib.explorer.views.look`; with ``classifier`` methods that ask for a class are
+            offered too.
 
     Raises:
-        ValueError: there is no model or no image, or a method is unknown.
+        ValueError: there is no image.
     """
-    networks, images, options = copy.deepcopy((named(models), dict(images), options))
-    if not networks or not images:
-        raise ValueError("explorer needs at least one model and one image")
-    offered = _offered(methods, with_classes="classifier" in options)
+    model, images, options = copy.deepcopy((model, dict(images), options))
+    if not images:
+        raise ValueError("explorer needs at least one image")
+    offered = _offered(with_classes="classifier" in options)
     target, method = _method_controls(offered, "score-fam")
     controls = {
         "image": _control(widgets.Dropdown, "image", options=list(images)),
-        "model": _control(widgets.Dropdown, "network", options=list(networks)),
-        "layer": _layer_control(networks, layers),
+        "layer": _layer_control(model),
         "method": method,
         "compare": _control(widgets.Dropdown, "compare with", options=[NOTHING, *offered]),
         "reference": _control(widgets.Dropdown, "other image", options=list(images), value=[*images][-1]),
@@ -79,15 +66,14 @@ def explorer(
         low, high = zones = chosen.pop("zones")
         controls["reference"].disabled = all(METHODS[name].reference != "other" for name in both)
         controls["budget"].disabled = not any(METHODS[name].needs_scores for name in both)
-        subject = chosen["image"] + (f" in {chosen['model']}" if len(networks) > 1 else "")
-        subject += f" at {chosen['layer']}" if chosen["layer"] else ""
+        subject = chosen["image"] + (f" at {chosen['layer']}" if chosen["layer"] else "")
 
         def work(progress: Progress) -> list[View]:
             settings = {**chosen, **options, "low": low, "high": high, "cache": cache, "progress": progress}
-            return [look(networks, images, method=name, **settings) for name in both]
+            return [look(model, images, method=name, **settings) for name in both]
 
         def show(views: list[View]) -> tuple[str, str]:
-            figure = fig_views(images[chosen["image"]][1], views, subject, zones, style=style, note=note)
+            figure = fig_views(images[chosen["image"]][1], views, subject, zones, note=note)
             alt = f"{subject}: the image, and for {' and '.join(both)} its map and its explanation map"
             return "<br>".join(html.escape(view.text) for view in views), _as_html(figure, alt)
 
@@ -110,23 +96,12 @@ def explorer(
         control.observe(update, names="value")
     upload.observe(add, names="value")
     update()
-    which = [controls["image"], upload, controls["model"], controls["layer"]]
+    which = [controls["image"], upload, controls["layer"]]
     how = [target, method, controls["compare"], controls["reference"]]
-    if len(networks) == 1:
-        which.remove(controls["model"])
     return _panel([which, how, [controls["zones"], controls["delta"], controls["budget"]]], job)
 
 
-def match_explorer(
-    model: nn.Module,
-    lists: Mapping[str, RankList],
-    methods: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
-    *,
-    style: str = "default",
-    note: str = "",
-    **options: Any,
-) -> widgets.VBox:
+def match_explorer(model: nn.Module, lists: Mapping[str, RankList], *, note: str = "", **options: Any) -> widgets.VBox:
     """The panel for retrieval: a query, its rank list with a map under each thumbnail, and why one pair matched.
 
     A map is made once for each choice of query, method and layer, and of the pair where the method compares two.
@@ -134,24 +109,21 @@ def match_explorer(
     Args:
         model: maps images to features. The panel works on a copy.
         lists: name -> rank list, for instance of :func:`fam_lib.explorer.rank_lists`.
-        methods: names offered; default: all but those that ask for a class.
-        layers: dotted names offered; any other can be typed. Default: the network's outer modules.
-        style: "default" or "paper".
         note: what the data are.
         options: as for ``explain``.
 
     Raises:
-        ValueError: there is no rank list, or a method is unknown.
+        ValueError: there is no rank list.
     """
     if not lists:
         raise ValueError("match_explorer needs at least one rank list")
     model, options = copy.deepcopy((model, options))
-    target, method = _method_controls(_offered(methods, with_classes=False), "grad-ram")
+    target, method = _method_controls(_offered(with_classes=False), "grad-ram")
     longest = max(len(ranks.gallery) for ranks in lists.values())
     controls = {
         "query": _control(widgets.Dropdown, "query", options=list(lists)),
         "rank": _control(widgets.IntSlider, "pair: rank", min=1, max=longest, continuous_update=False),
-        "layer": _layer_control({"model": model}, layers),
+        "layer": _layer_control(model),
         "method": method,
     }
     job, caches = Job(), {name: {} for name in lists}
@@ -166,7 +138,7 @@ def match_explorer(
             return look_at_matches(model, ranks, **settings)
 
         def show(found: Matches) -> tuple[str, str]:
-            figures = fig_matches(ranks, found, chosen["method"], style=style, note=note)
+            figures = fig_matches(ranks, found, chosen["method"], note=note)
             alts = ("the rank list with a map under each image", "the pair with its projection and cosine maps")
             person = "the same identity" if ranks.correct[found.rank - 1] else "another identity"
             similarity = found.similarities[found.rank - 1].item()
@@ -187,25 +159,19 @@ def _control(kind: type[widgets.Widget], description: str, **settings: Any) -> w
     return kind(description=description, **look, **settings)
 
 
-def _layer_control(networks: Mapping[str, nn.Module], layers: Sequence[str] | None) -> widgets.Widget:
+def _layer_control(model: nn.Module) -> widgets.Widget:
+    """Offers the modules at most two levels deep; any other name can be typed."""
     return _control(
         widgets.Combobox,
         "layer",
         placeholder="the last spatial one",
-        options=_outer_layers(networks) if layers is None else list(layers),
+        options=[name for name, _ in model.named_modules() if name and name.count(".") <= 1],
         continuous_update=False,
     )
 
 
-def _outer_layers(networks: Mapping[str, nn.Module]) -> list[str]:
-    """Names of modules at most two levels deep, in the networks' order."""
-    names = (name for network in networks.values() for name, _ in network.named_modules())
-    return list(dict.fromkeys(name for name in names if name and name.count(".") <= 1))
-
-
-def _method_controls(offered: Sequence[str], preferred: str) -> tuple[widgets.Widget, widgets.Widget]:
+def _method_controls(offered: list[str], first: str) -> tuple[widgets.Widget, widgets.Widget]:
     """Target and weighting. The value of the second is the method; the first decides what the second offers."""
-    first = preferred if preferred in offered else offered[0]
 
     def weightings(question: str) -> list[tuple[str, str]]:
         rows = [METHODS[name] for name in offered if _question(METHODS[name]) == question]
@@ -228,10 +194,8 @@ def _question(row: Method) -> str:
     return f"{target} {'itself' if row.reference == 'self' else 'another image'}"
 
 
-def _offered(methods: Sequence[str] | None, with_classes: bool) -> list[str]:
-    if methods is None:
-        return [name for name, row in METHODS.items() if with_classes or row.reference != "class"]
-    return [find_method(name).name for name in methods]
+def _offered(with_classes: bool) -> list[str]:
+    return [name for name, row in METHODS.items() if with_classes or row.reference != "class"]
 
 
 def _panel(columns: Iterable[Iterable[widgets.Widget]], job: Job) -> widgets.VBox:

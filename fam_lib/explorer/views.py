@@ -22,14 +22,13 @@ from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_map, explanation_m
 from fam_lib.methods import Method, find_method
 from fam_lib.targets import cosine
 
-Models = nn.Module | Mapping[str, nn.Module]
 Pair = tuple[Tensor, Tensor]  # an image as the model wants it and the same for display, (3, H, W) both
 Images = Mapping[str, Pair]
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """What does not change when a threshold moves, for one image, network, method, layer and budget.
+    """What does not change when a threshold moves, for one image, method, layer and budget.
 
     Attributes:
         explanation: of the one image.
@@ -87,7 +86,7 @@ class View:
 
 
 def look(
-    models: Models,
+    model: nn.Module,
     images: Images,
     image: str,
     method: str = "score-fam",
@@ -96,7 +95,6 @@ def look(
     high: float = B_HIGH,
     delta: float = DELTA,
     *,
-    model: str | None = None,
     reference: str | None = None,
     budget: float = 1.0,
     cache: MutableMapping[tuple, Mapped] | None = None,
@@ -105,7 +103,7 @@ def look(
     """Explain one image, make its explanation map (Eq. 14) and measure what is left of the feature.
 
     Args:
-        models: a network that maps images to features, or several by name.
+        model: maps images to features.
         images: name -> (normalised (3, H, W), the same for display (3, H, W) in [0, 1]).
         image: name of the image to explain.
         method: a name of :data:`fam_lib.methods.METHODS`.
@@ -113,7 +111,6 @@ def look(
         low: B_Low of Eq. 14.
         high: B_High of Eq. 14.
         delta: retained proportion in the medium zone.
-        model: name of the network, where there are several; default: the first.
         reference: name of the other image, for the methods that compare with one.
         budget: share of the channels that a masked-score method scores, in (0, 1].
         cache: filled with what does not depend on the thresholds; pass the same one again.
@@ -123,9 +120,6 @@ def look(
     Raises:
         ValueError: an unknown name, thresholds out of order, or an image that does not suit the method.
     """
-    networks = named(models)
-    model = next(iter(networks)) if model is None else model
-    network = _pick(networks, model, "model")
     normalised, display = _pick(images, image, "image")
     if normalised.shape != display.shape:
         raise ValueError(
@@ -142,20 +136,20 @@ def look(
     explanation_mask(torch.zeros(1, 1, 1), low, high, delta)
     cache = {} if cache is None else cache
     budget = budget if row.needs_scores else 1.0
-    key = (model, image, method, layer or None, reference, budget)
+    key = (image, method, layer or None, reference, budget)
     if key not in cache:
-        cache[key] = _explain(network, normalised, row, layer or None, other, {**options, "budget": budget})
+        cache[key] = _explain(model, normalised, row, layer or None, other, {**options, "budget": budget})
     found = cache[key]
 
     saliency, bound = found.explanation.saliency, found.explanation.bound
-    masked = explanation_map(batch(network, normalised), found.baseline, saliency, low, high, delta)
+    masked = explanation_map(batch(model, normalised), found.baseline, saliency, low, high, delta)
     return View(
         method=method,
         reference=reference,
         saliency=saliency[0],
         explanation_map=_convert(masked[0], normalised, display).clamp(0, 1),
         retained_area=retained_area(explanation_mask(saliency, low, high, delta)).item(),
-        cosine=cosine(features(network, masked), found.feature).item(),
+        cosine=cosine(features(model, masked), found.feature).item(),
         baseline_cosine=found.baseline_cosine,
         flat=bool(found.explanation.flat[0]),
         bound=None if bound is None else bound.item(),
@@ -168,7 +162,6 @@ def fig_views(
     subject: str,
     zones: tuple[float, float] = (B_LOW, B_HIGH),
     *,
-    style: str = "default",
     note: str = "",
 ) -> Figure:
     """The image, and for each view its map and its explanation map, side by side on one scale.
@@ -178,7 +171,6 @@ def fig_views(
         views: of this image.
         subject: what is explained, for the title.
         zones: B_Low and B_High, drawn as contours and on the colour bar.
-        style: "default" or "paper".
         note: what the data are.
     """
     cells, heads, captions = [display], ["image"], [""]
@@ -192,30 +184,14 @@ def fig_views(
         captions=[captions],
         groups=[("", 1), *(("", 2) for _ in views)],
         title=f"{' and '.join(view.label for view in views)} of {subject}",
-        style=style,
         note=note,
         zones=zones,
     )
 
 
-def static_explorer(
-    models: Models,
-    images: Images,
-    image: str,
-    method: str = "score-fam",
-    *,
-    style: str = "default",
-    note: str = "",
-    **options: Any,
-) -> Figure:
-    """What a reader sees where nothing can be moved: the picture of one method; `options` are those of :func:`look`."""
-    view = look(models, images, image, method, **options)
-    zones = options.get("low", B_LOW), options.get("high", B_HIGH)
-    return fig_views(images[image][1], [view], image, zones, style=style, note=note)
-
-
-def named(models: Models) -> dict[str, nn.Module]:
-    return {"model": models} if isinstance(models, nn.Module) else dict(models)
+def static_explorer(model: nn.Module, images: Images, image: str, method: str, *, note: str = "") -> Figure:
+    """What a reader sees where nothing can be moved: the picture of one method; arguments as for :func:`look`."""
+    return fig_views(images[image][1], [look(model, images, image, method)], image, note=note)
 
 
 def _pick(table: Mapping[str, Any], name: str, what: str) -> Any:

@@ -28,7 +28,6 @@ class Camera:
     """How a camera sees.
 
     Attributes:
-        name: the place.
         scene: paints the place.
         occluders: what may stand in front: names in `OCCLUDERS`, or `PASSER_BY`.
         pitch, tilt: looking down, and turned, in radians.
@@ -42,7 +41,6 @@ class Camera:
         shadow: darkness of the shadow on the ground, 0-1.
     """
 
-    name: str
     scene: Callable[[_Brush], None]
     occluders: tuple[str, ...]
     pitch: float
@@ -255,7 +253,6 @@ def _crossing(b: _Brush) -> None:
 
 CAMERAS: tuple[Camera, ...] = (
     Camera(
-        name="brick wall",
         scene=_brick_wall,
         occluders=("pole", "bin", PASSER_BY),
         pitch=0.06,
@@ -271,7 +268,6 @@ CAMERAS: tuple[Camera, ...] = (
         shadow=0.35,
     ),
     Camera(
-        name="shop window",
         scene=_shop_window,
         occluders=(PASSER_BY, "sign", "bollard"),
         pitch=0.03,
@@ -287,7 +283,6 @@ CAMERAS: tuple[Camera, ...] = (
         shadow=0.25,
     ),
     Camera(
-        name="park",
         scene=_park,
         occluders=("bush", "bench", "pole"),
         pitch=0.09,
@@ -303,7 +298,6 @@ CAMERAS: tuple[Camera, ...] = (
         shadow=0.45,
     ),
     Camera(
-        name="corridor",
         scene=_corridor,
         occluders=("bin", PASSER_BY, "plant"),
         pitch=0.13,
@@ -319,7 +313,6 @@ CAMERAS: tuple[Camera, ...] = (
         shadow=0.18,
     ),
     Camera(
-        name="car park",
         scene=_car_park,
         occluders=("bollard", "bonnet", "pole"),
         pitch=0.1,
@@ -335,7 +328,6 @@ CAMERAS: tuple[Camera, ...] = (
         shadow=0.35,
     ),
     Camera(
-        name="crossing",
         scene=_crossing,
         occluders=("pole", PASSER_BY, "sign"),
         pitch=0.34,

@@ -8,7 +8,7 @@ identities differ in a part when the attributes that are seen in that part diffe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -312,8 +312,3 @@ def distinguish(people: Mapping[int, Identity]) -> dict[int, Distinction]:
         union = {part for parts in neighbours.values() for part in parts}
         result[number] = Distinction(neighbours, tuple(part for part in PARTS if part in union))
     return result
-
-
-def describe(identity: Identity) -> dict:
-    """The attributes as plain JSON values."""
-    return asdict(identity)

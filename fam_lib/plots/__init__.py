@@ -15,7 +15,7 @@ from fam_lib.plots.charts import (
     fig_weights,
 )
 from fam_lib.plots.lead import fig_lead
-from fam_lib.plots.overlays import image_grid, overlay, show_image, show_overlay, zone_colorbar
+from fam_lib.plots.overlays import image_grid, overlay
 from fam_lib.plots.paper import (
     fig1_motivation,
     fig2_pipeline,
@@ -23,10 +23,10 @@ from fam_lib.plots.paper import (
     fig4_methods,
     fig_method_grid,
     fig_rank_list,
-    fig_stages,
     pick_channels,
 )
 from fam_lib.plots.sanity import fig_sanity_curves
+from fam_lib.plots.style import use_look
 
 __all__ = [
     "correlations",
@@ -45,12 +45,9 @@ __all__ = [
     "fig_metrics",
     "fig_rank_list",
     "fig_sanity_curves",
-    "fig_stages",
     "fig_weights",
     "image_grid",
     "overlay",
     "pick_channels",
-    "show_image",
-    "show_overlay",
-    "zone_colorbar",
+    "use_look",
 ]

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fam_lib.plots import canvas
-from fam_lib.plots import style as styles
+from fam_lib.plots import canvas, style
 from fam_lib.plots.canvas import MARGIN, axes_at, wrap
 from fam_lib.plots.charts import find_kinds, line_looks
 from fam_lib.plots.style import GREY, PAGE_WIDTH
@@ -20,23 +19,18 @@ from fam_lib.plots.style import GREY, PAGE_WIDTH
 MEASURES = {"energy": "saliency on the foreground (%)", "area": "area at half maximum (%)"}
 DODGE = 4.0  # percent of the schedule, shared by the methods so that intervals do not cover one another
 APART = 0.55  # inches between the panels of a column
-TASK_LOOKS = ((GREY, "s"), (styles.BLUE, "o"), (styles.RED, "D"))  # the untrained network, then the pretext tasks
+TASK_LOOKS = ((GREY, "s"), (style.BLUE, "o"), (style.RED, "D"))  # the untrained network, then the pretext tasks
 ROW = 0.17  # inches for one network
 
 
-@styles.context()
-def fig_byol_trend(
-    table: pd.DataFrame | Sequence[Mapping[str, Any]],
-    title: str = "Where maps look while BYOL learns",
-    note: str = "",
-) -> Figure:
+@style.context()
+def fig_byol_trend(table: pd.DataFrame | Sequence[Mapping[str, Any]], note: str = "") -> Figure:
     """Energy on the foreground and area of the maps, a column for each map, and the k-NN accuracy.
 
     Controls are dashed. The dotted line is the foreground's share of the pixels: a map without preference.
 
     Args:
         table: rows of :func:`fam_lib.byol.checkpoint_table`, of one data set.
-        title: one sentence.
         note: what the data are.
 
     Raises:
@@ -49,10 +43,10 @@ def fig_byol_trend(
     if rows.duplicated(["share", "map", "method"]).any():
         raise ValueError("table has several rows for a checkpoint, map and method: draw one data set at a time")
     names, maps = list(rows["method"].unique()), list(rows["map"].unique())
-    looks = line_looks(names, find_kinds(names, None))
+    looks = line_looks(names, find_kinds(names))
     left, gap, below, height = 0.65, 0.35, 0.45, 1.75
     width = (PAGE_WIDTH - left - gap * len(maps)) / len(maps)
-    fig, top = canvas.page(PAGE_WIDTH, 0.3 + 3 * height + 2 * APART + below, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, 0.3 + 3 * height + 2 * APART + below, "Where maps look while BYOL learns", note)
     for j, which in enumerate(maps):
         part = rows[rows["map"] == which]
         for i, (measure, label) in enumerate(MEASURES.items()):
@@ -63,7 +57,7 @@ def fig_byol_trend(
                 ax.set_ylabel(label)
     ax = axes_at(fig, left, top + 0.3 + 2 * (height + APART), width, height)
     knn = rows.drop_duplicates("share").assign(method="k-NN")
-    _panel(ax, knn, "knn", {"k-NN": {"color": styles.BLACK, "marker": "*", "markersize": 7}})
+    _panel(ax, knn, "knn", {"k-NN": {"color": style.BLACK, "marker": "*", "markersize": 7}})
     ax.set_title("(e) features: nearest neighbour", loc="left")
     ax.set(ylabel="accuracy (%)", xlabel="share of the schedule (%)")
     handles, labels = fig.axes[0].get_legend_handles_labels()
@@ -84,11 +78,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, measure: str, looks: Mapping[str, Mappi
     ax.set_xticks(100 * np.sort(rows["share"].unique()))
 
 
-@styles.context()
+@style.context()
 def fig_byol_pretexts(
     table: pd.DataFrame | Sequence[Mapping[str, Any]],
     runs: pd.DataFrame | Sequence[Mapping[str, Any]],
-    title: str = "What networks look at that learned other tasks",
     note: str = "",
 ) -> Figure:
     """Energy on the foreground by method, a panel for each map, and the k-NN accuracy, for each pretext task.
@@ -96,7 +89,6 @@ def fig_byol_pretexts(
     Args:
         table: rows of :func:`fam_lib.byol.pretext_table`, of one data set: means with intervals over trainings.
         runs: rows of :func:`fam_lib.byol.run_pretexts`: a dot for each training.
-        title: one sentence.
         note: what the data are.
 
     Raises:
@@ -106,7 +98,7 @@ def fig_byol_pretexts(
     tasks, maps, methods = (list(means[column].unique()) for column in ("pretext", "map", "method"))
     left, gap, wide, narrow = 0.95, 0.25, 1.85, 1.15
     height = ROW * (len(tasks) + 1) * len(methods)
-    fig, top = canvas.page(PAGE_WIDTH, 0.45 + height + 1.15, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, 0.45 + height + 1.15, "What networks look at that learned other tasks", note)
     for j, which in enumerate(maps):
         ax = axes_at(fig, left + j * (wide + gap), top + 0.45, wide, height)
         if j:
@@ -156,7 +148,7 @@ def _tasks(ax: Axes, means: pd.DataFrame, runs: pd.DataFrame, measure: str, star
         row, single = means.iloc[i], runs.loc[runs["pretext"] == task, measure]
         ax.hlines(start + i, row[f"{measure}_lo"], row[f"{measure}_hi"], color=colour)
         ax.plot(row[measure], start + i, marker, color=colour, markersize=6)
-        ax.plot(single, [start + i] * len(single), ".", color=styles.BLACK, markersize=3.5)
+        ax.plot(single, [start + i] * len(single), ".", color=style.BLACK, markersize=3.5)
     ax.grid(True, axis="x")
 
 
@@ -167,7 +159,7 @@ def _task_handles(tasks: Sequence[str]) -> list[Line2D]:
     ]
     return [
         *means,
-        Line2D([], [], linestyle="", marker=".", color=styles.BLACK, markersize=3.5, label="one training"),
+        Line2D([], [], linestyle="", marker=".", color=style.BLACK, markersize=3.5, label="one training"),
         Line2D([], [], color=GREY, label="95 % interval over trainings"),
         Line2D([], [], color=GREY, linestyle=":", label="no preference"),
     ]

@@ -36,10 +36,10 @@ class PageFigure(Figure):
         return png(self)
 
 
-def png(fig: Figure, dpi: int = DPI) -> bytes:
+def png(fig: Figure) -> bytes:
     """The figure as PNG bytes, without the date or software version that would make two runs differ."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -78,9 +78,9 @@ def wrap(text: str, width: float, size: float = FONT, weight: str = "normal") ->
     return "\n".join(lines)
 
 
-def narrowest(text: str, size: float = FONT) -> float:
+def narrowest(text: str) -> float:
     """The smallest width in inches into which the text can be wrapped: that of its longest piece."""
-    return max((text_width(piece, size) for _, piece in _pieces(text)), default=0.0)
+    return max((text_width(piece) for _, piece in _pieces(text)), default=0.0)
 
 
 def n_lines(text: str) -> int:
@@ -171,9 +171,7 @@ def _crossings(lines: np.ndarray, others: np.ndarray) -> np.ndarray:
     return ((side(a, b, c) != side(a, b, d)) & (side(c, d, a) != side(c, d, b))).sum(1)
 
 
-def place_labels(
-    points: np.ndarray, sizes: np.ndarray, frame: Sequence[float], obstacles: np.ndarray | None = None
-) -> np.ndarray:
+def place_labels(points: np.ndarray, sizes: np.ndarray, frame: Sequence[float], obstacles: np.ndarray) -> np.ndarray:
     """Positions for labels beside their points so that no label covers another, a marker or an error bar.
 
     A deterministic search: each label takes the cheapest of many places around its point (what it would
@@ -191,7 +189,7 @@ def place_labels(
         (n, 4) boxes, left, bottom, right, top.
     """
     points, sizes, frame = np.asarray(points, float), np.asarray(sizes, float), np.asarray(frame, float)[None]
-    obstacles = np.zeros((0, 4)) if obstacles is None else np.asarray(obstacles, float).reshape(-1, 4)
+    obstacles = np.asarray(obstacles, float).reshape(-1, 4)
     places = [_candidates(point, size) for point, size in zip(points, sizes, strict=True)]
     lines = [leader(point, boxes) for point, boxes in zip(points, places, strict=True)]
     fixed = [_fixed_cost(*label, frame, obstacles) for label in zip(points, places, lines, strict=True)]

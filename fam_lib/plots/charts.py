@@ -1,6 +1,6 @@
 """Figures of numbers: weights, correlations, the scores of Table 2, insertion and deletion curves.
 
-Arrays or tables in, a figure out. ``title`` says what is shown, ``note`` says what the data are.
+Arrays or tables in, a figure out. ``note`` says what the data are.
 """
 
 from __future__ import annotations
@@ -15,21 +15,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fam_lib.plots import canvas
-from fam_lib.plots import style as styles
+from fam_lib.plots import canvas, style
 from fam_lib.plots.canvas import LINE, MARGIN, axes_at, text_at, text_width, wrap
 from fam_lib.plots.overlays import Array, same_length, to_numpy
 from fam_lib.plots.style import FONT, GREY, PAGE_WIDTH, ZONES
 
 KIND_LABELS = {"paper": "in the paper", "grid": "new in the grid", "control": "control"}
 KIND_MARKERS = {"paper": "o", "grid": "D", "control": "s"}
-KIND_COLOURS = {"paper": styles.BLUE, "grid": styles.RED, "control": GREY}
+KIND_COLOURS = {"paper": style.BLUE, "grid": style.RED, "control": GREY}
 METRIC_PANEL = 2.7  # height in inches
-METRIC_LABELS = {"as_drop": "AS drop (%)", "ap_drop": "AP drop (%)", "ap_increase": "AP increase (%)"}
-METRIC_SENSE = {"as_drop": "lower is better", "ap_drop": "lower is better", "ap_increase": "higher is better"}
+METRICS = {"as_drop": "AS drop (%)", "ap_drop": "AP drop (%)"}  # one panel each, lower is better in both
 
 
-def find_kinds(methods: Sequence[str], kinds: Mapping[str, str] | None) -> dict[str, str]:
+def find_kinds(methods: Sequence[str], kinds: Mapping[str, str] | None = None) -> dict[str, str]:
     """Kind of each method, from :data:`fam_lib.methods.METHODS` where the caller says nothing."""
     if kinds is None:
         from fam_lib.methods import METHODS
@@ -48,19 +46,13 @@ def effective_channels(weights: Array) -> float:
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-@styles.context()
-def fig_weights(
-    similarities: Array,
-    weights: Array,
-    title: str = "What the softmax of Eq. 13 makes of the similarities",
-    note: str = "",
-) -> Figure:
+@style.context()
+def fig_weights(similarities: Array, weights: Array, note: str = "") -> Figure:
     """Two histograms over channels: S_k on its full range, and a_k times C, whose uniform value is 1.
 
     Args:
         similarities: (C,), S_k of Eq. 10.
         weights: (C,), a_k of Eq. 13, summing to one.
-        title: one sentence.
         note: what the data are.
 
     Raises:
@@ -71,14 +63,14 @@ def fig_weights(
     if abs(alphas.sum() - 1) > 1e-3:
         raise ValueError(f"weights must sum to 1, got {alphas.sum():.4g}")
     relative = alphas * len(alphas)
-    fig, top = canvas.page(PAGE_WIDTH, 2.9, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, 2.9, "What the softmax of Eq. 13 makes of the similarities", note)
     left, right = (axes_at(fig, x, top + 0.45, 2.85, 1.85) for x in (0.6, 4.15))
-    left.hist(scores, bins=np.linspace(-1, 1, 41), color=styles.BLUE)
+    left.hist(scores, bins=np.linspace(-1, 1, 41), color=style.BLUE)
     left.set(xlim=(-1, 1), xlabel="$S_k$", ylabel="channels")
     left.set_title("(a) increase of similarity, Eq. 10", loc="left")
     reach = max(2.0, float(relative.max()) * 1.05)
-    right.hist(relative, bins=np.linspace(0, reach, 41), color=styles.BLUE)
-    right.axvline(1, color=styles.RED, linestyle="--")
+    right.hist(relative, bins=np.linspace(0, reach, 41), color=style.BLUE)
+    right.axvline(1, color=style.RED, linestyle="--")
     right.set(xlim=(0, reach), xlabel="$C\\,a_k$   (1 = uniform, dashed)", ylabel="channels")
     near = float((np.abs(relative - 1) <= 0.25).mean())
     share = effective_channels(alphas) / len(alphas)
@@ -97,22 +89,19 @@ def correlations(first: Array, second: Array) -> np.ndarray:
     return np.where(norm > 1e-12, (a * b).sum(1) / np.where(norm > 1e-12, norm, 1), np.nan)
 
 
-@styles.context()
-def fig_agreement(
-    saliencies: Mapping[str, Array], title: str = "Which methods draw the same map?", note: str = ""
-) -> Figure:
+@style.context()
+def fig_agreement(saliencies: Mapping[str, Array], note: str = "") -> Figure:
     """How alike the maps of every two methods are: Pearson's r, averaged over the images.
 
     Args:
         saliencies: method -> (N, H, W); a method all of whose maps are flat is left out.
-        title: one sentence.
         note: what the data are.
     """
     methods = [name for name, maps in saliencies.items() if np.ptp(to_numpy(maps)) > 0]
     pairs = [[np.nanmean(correlations(saliencies[a], saliencies[b])) for b in methods] for a in methods]
     table = pd.DataFrame(pairs, index=methods, columns=methods)
     side = 0.42 * len(methods)
-    fig, top = canvas.page(PAGE_WIDTH, side + 1.35, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, side + 1.35, "Which methods draw the same map?", note)
     ax = axes_at(fig, 1.3, top + 0.1, side, side)
     bar = axes_at(fig, 1.5 + side, top + 0.1, 0.15, side)
     sns.heatmap(table, vmin=-1, vmax=1, cmap="vlag", annot=True, fmt=".2f", annot_kws={"size": 7}, ax=ax, cbar_ax=bar)
@@ -121,43 +110,35 @@ def fig_agreement(
     return fig
 
 
-@styles.context()
-def fig_correlation(
-    first: Array,
-    second: Array,
-    names: tuple[str, str] = ("score-fam", "uniform"),
-    title: str = "Score-FAM against the plain mean of the activations",
-    note: str = "",
-) -> Figure:
-    """(a) two methods' maps, pixel against pixel over all images; (b) their correlation for each image.
+@style.context()
+def fig_correlation(score_fam: Array, uniform: Array, note: str = "") -> Figure:
+    """(a) the maps of Score-FAM and the mean activation, pixel against pixel; (b) their correlation for each image.
 
     Args:
-        first: (N, H, W) in [0, 1].
-        second: (N, H, W) in [0, 1].
-        names: of the two methods.
-        title: one sentence.
+        score_fam: (N, H, W) in [0, 1].
+        uniform: (N, H, W) in [0, 1], of the same images.
         note: what the data are.
 
     Raises:
         ValueError: the shapes differ or every pair has a flat map.
     """
-    r = correlations(first, second)
+    r = correlations(score_fam, uniform)
     known = np.sort(r[np.isfinite(r)])
     if not len(known):
         raise ValueError("every pair has a flat map: there is no correlation to show")
-    fig, top = canvas.page(PAGE_WIDTH, 3.2, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, 3.2, "Score-FAM against the plain mean of the activations", note)
     left, right = axes_at(fig, 0.6, top + 0.3, 2.35, 2.35), axes_at(fig, 4.45, top + 0.3, 2.6, 2.35)
-    x, y = (to_numpy(maps).ravel() for maps in (second, first))
+    x, y = (to_numpy(maps).ravel() for maps in (uniform, score_fam))
     counts = left.hist2d(x, y, bins=50, range=[[0, 1], [0, 1]], cmap="Greys", norm="log")[3]
-    left.plot([0, 1], [0, 1], color=styles.RED, linestyle="--", linewidth=1)
+    left.plot([0, 1], [0, 1], color=style.RED, linestyle="--", linewidth=1)
     ticks = [0, *ZONES, 1]
-    left.set(xlabel=names[1], ylabel=names[0], xticks=ticks, yticks=ticks, aspect="equal")
+    left.set(xlabel="uniform", ylabel="score-fam", xticks=ticks, yticks=ticks, aspect="equal")
     left.set_title("(a) all pixels; dashed: equal maps", loc="left")
     bar = fig.colorbar(counts, cax=axes_at(fig, 3.05, top + 0.3, 0.1, 2.35))
     bar.set_label("pixels")
-    right.plot(known, np.arange(1, len(known) + 1), "o", color=styles.BLUE, markersize=5)
+    right.plot(known, np.arange(1, len(known) + 1), "o", color=style.BLUE, markersize=5)
     median = float(np.median(known))
-    right.axvline(median, color=styles.RED, linestyle="--", linewidth=1)
+    right.axvline(median, color=style.RED, linestyle="--", linewidth=1)
     right.set(xlabel=f"Pearson's r   (median {median:.3f}, dashed)", ylabel="images, by rising r")
     right.set_xlim(min(0.0, float(known[0]) - 0.05), 1.02)
     right.yaxis.get_major_locator().set_params(integer=True)
@@ -185,43 +166,35 @@ def _kind_marker(kind: str) -> dict[str, Any]:
     }
 
 
-@styles.context()
-def fig_metrics(
-    table: pd.DataFrame | Sequence[Mapping[str, Any]],
-    title: str = "Every score beside the area that the maps retain",
-    note: str = "",
-    metrics: tuple[str, ...] = ("as_drop", "ap_drop"),
-) -> Figure:
-    """Table 2 as a picture: each metric against the retained area, with intervals, every method named.
+@style.context()
+def fig_metrics(table: pd.DataFrame | Sequence[Mapping[str, Any]], note: str = "") -> Figure:
+    """Table 2 as a picture: AS and AP drop against the retained area, with intervals, every method named.
 
     Args:
-        table: rows with the columns method, kind, retained_area, and for each metric m: m, m_lo, m_hi, all in
+        table: rows with the columns method, kind, retained_area, and for both metrics m: m, m_lo, m_hi, all in
             percent and of one data set. A method whose score is undefined (NaN) is named below the panels.
-        title: one sentence.
         note: what the data are.
-        metrics: one panel each.
 
     Raises:
         ValueError: a column is missing, there is more than one data set, or a kind is unknown.
     """
     rows = pd.DataFrame(table)
-    wanted = ["method", "kind", "retained_area", *(m + end for m in metrics for end in ("", "_lo", "_hi"))]
+    wanted = ["method", "kind", "retained_area", *(m + end for m in METRICS for end in ("", "_lo", "_hi"))]
     if missing := [column for column in wanted if column not in rows]:
         raise ValueError(f"table lacks the columns {missing}")
     if "dataset" in rows and rows["dataset"].nunique() > 1:
         raise ValueError(f"table holds several data sets, draw one at a time: {sorted(rows['dataset'].unique())}")
     find_kinds(list(rows["method"]), dict(zip(rows["method"], rows["kind"], strict=True)))
-    undefined = sorted({m for metric in metrics for m in rows["method"][rows[metric].isna()]})
+    undefined = sorted({m for metric in METRICS for m in rows["method"][rows[metric].isna()]})
     foot = wrap("undefined for every query: " + ", ".join(undefined), PAGE_WIDTH - 2 * MARGIN) if undefined else ""
     foot_height = canvas.n_lines(foot) * LINE + 0.06
-    body = len(metrics) * (METRIC_PANEL + 0.42) + 0.7 + foot_height
-    fig, top = canvas.page(PAGE_WIDTH, body, title, note)
-    for i, metric in enumerate(metrics):
-        last = i == len(metrics) - 1
+    body = len(METRICS) * (METRIC_PANEL + 0.42) + 0.7 + foot_height
+    fig, top = canvas.page(PAGE_WIDTH, body, "Every score beside the area that the maps retain", note)
+    for i, (metric, name) in enumerate(METRICS.items()):
+        last = i == len(METRICS) - 1
         panel_top = top + 0.3 + i * (METRIC_PANEL + 0.42)
         ax = axes_at(fig, 0.6, panel_top, PAGE_WIDTH - 0.6 - MARGIN, METRIC_PANEL)
-        name, sense = METRIC_LABELS.get(metric, metric), METRIC_SENSE.get(metric)
-        ax.set_title(f"({'abcdef'[i]}) {name}" + (f": {sense}" if sense else ""), loc="left")
+        ax.set_title(f"({'ab'[i]}) {name}: lower is better", loc="left")
         ax.set(xlabel="retained area (%)" if last else "", ylabel=name)
         ax.tick_params(labelbottom=last)
         ax.yaxis.set_label_coords(-0.065, 0.5)
@@ -272,26 +245,14 @@ def _label_points(ax: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high:
         ax.text(*back.transform((box[:2] + box[2:]) / 2 / scale), name, ha="center", va="center", zorder=4)
 
 
-@styles.context()
-def fig_curves(
-    shares: Array,
-    panels: Mapping[str, Mapping[str, Array]],
-    title: str = "Insertion and deletion",
-    note: str = "",
-    kinds: Mapping[str, str] | None = None,
-    xlabel: str = "pixels inserted or deleted (%)",
-    ylabel: str = "cosine to the original feature",
-) -> Figure:
+@style.context()
+def fig_curves(shares: Array, panels: Mapping[str, Mapping[str, Array]], note: str = "") -> Figure:
     """Curves of several methods, told apart by marker and line style, with the area under each in the legend.
 
     Args:
         shares: (T,) in [0, 1], rising.
         panels: heading ("insertion") -> method -> (T,) mean curve.
-        title: one sentence.
         note: what the data are.
-        kinds: name -> "paper", "grid" or "control"; default: the table of methods.
-        xlabel: of both axes.
-        ylabel: of the first axis.
 
     Raises:
         ValueError: a curve has not the length of ``shares``, or the panels hold different methods.
@@ -302,8 +263,7 @@ def fig_curves(
         if set(curves) != set(names):
             raise ValueError(f"panel {heading!r} must hold the methods {names}, got {list(curves)}")
         same_length(shares=x, **{f"{heading}[{name!r}]": curve for name, curve in curves.items()})
-    found = find_kinds(names, kinds)
-    looks = line_looks(names, found)
+    looks = line_looks(names, find_kinds(names))
     area = {
         h: {m: float(np.trapezoid(to_numpy(c), x) / (x[-1] - x[0])) for m, c in p.items()} for h, p in panels.items()
     }
@@ -315,7 +275,7 @@ def fig_curves(
     left, gap = 0.6, 0.25
     width = (PAGE_WIDTH - left - MARGIN - legend_width - gap * len(panels)) / len(panels)
     body = max(2.9, (len(names) + canvas.n_lines(heading)) * 1.15 * LINE + 0.5)
-    fig, top = canvas.page(PAGE_WIDTH, body, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, body, "Insertion and deletion", note)
     for i, (panel, curves) in enumerate(panels.items()):
         ax = axes_at(fig, left + i * (width + gap), top + 0.3, width, body - 0.85)
         for name in names:
@@ -327,9 +287,9 @@ def fig_curves(
             ax.sharey(fig.axes[0])
             ax.tick_params(labelleft=False)
         else:
-            ax.set_ylabel(ylabel)
+            ax.set_ylabel("cosine to the original feature")
     centre = left + (len(panels) * (width + gap) - gap) / 2
-    text_at(fig, centre, top + body - 0.08, xlabel, ha="center", va="bottom")
+    text_at(fig, centre, top + body - 0.08, "pixels inserted or deleted (%)", ha="center", va="bottom")
     handles = [Line2D([], [], label=line, **looks[name]) for name, line in zip(names, table, strict=True)]
     fig.legend(
         handles=handles,
@@ -346,7 +306,7 @@ def fig_curves(
 
 def line_looks(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Methods are solid and coloured, controls dashed and grey; markers tell the lines of a kind apart."""
-    palette = [styles.BLUE, styles.RED, styles.GREEN, styles.PURPLE, styles.ORANGE, styles.SKY, styles.BLACK]
+    palette = [style.BLUE, style.RED, style.GREEN, style.PURPLE, style.ORANGE, style.SKY, style.BLACK]
     markers = "osD^v<>Ph*X"
     looks: dict[str, dict[str, Any]] = {}
     counts = {"control": 0, "method": 0}

@@ -1,4 +1,4 @@
-"""One method's lead over the others: by the paper's rule, and with the same number of pixels kept by all."""
+"""Score-FAM's lead over the others: by the paper's rule, and with the same number of pixels kept by all."""
 
 from __future__ import annotations
 
@@ -10,40 +10,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fam_lib.plots import canvas
-from fam_lib.plots import style as styles
+from fam_lib.plots import canvas, style
 from fam_lib.plots.canvas import MARGIN, axes_at, text_at, text_width
-from fam_lib.plots.charts import METRIC_LABELS, find_kinds
+from fam_lib.plots.charts import find_kinds
 from fam_lib.plots.style import GREY, PAGE_WIDTH
 
 ROW = 0.24  # inches
 GAP = 0.14
 VERDICTS = {
-    1: ("better, established", {"marker": "o", "color": styles.BLUE, "markerfacecolor": styles.BLUE}),
+    1: ("better, established", {"marker": "o", "color": style.BLUE, "markerfacecolor": style.BLUE}),
     0: ("open: the interval holds 0", {"marker": "D", "color": GREY, "markerfacecolor": "white"}),
-    -1: ("worse, established", {"marker": "s", "color": styles.RED, "markerfacecolor": styles.RED}),
+    -1: ("worse, established", {"marker": "s", "color": style.RED, "markerfacecolor": style.RED}),
 }
 
 
-@styles.context()
-def fig_lead(
-    leads: Mapping[str, pd.DataFrame],
-    method: str = "score-fam",
-    metric: str = "as_drop",
-    title: str = "",
-    note: str = "",
-    kinds: Mapping[str, str] | None = None,
-) -> Figure:
-    """How much smaller a method's drop is than each rival's, with the paired interval; right of 0 it is better.
+@style.context()
+def fig_lead(leads: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+    """How much smaller Score-FAM's AS drop is than each rival's, with the paired interval; right of 0 it is better.
 
     Args:
-        leads: heading of the panel ("Eq. 14", "10 % kept") -> the method's rows of
+        leads: heading of the panel ("Eq. 14", "10 % kept") -> Score-FAM's rows of
             :func:`fam_lib.reid.tables.lead`, all for the same rivals in the same order; percent points.
-        method: whose lead it is.
-        metric: "as_drop" or "ap_drop".
-        title: one sentence; empty makes one.
         note: what the data are.
-        kinds: rival -> "paper", "grid" or "control"; default: the table of methods.
 
     Raises:
         ValueError: no panel, or panels with different rivals.
@@ -54,15 +42,14 @@ def fig_lead(
     for heading, rows in leads.items():
         if list(rows["rival"]) != rivals:
             raise ValueError(f"panel {heading!r} must hold the rivals {rivals}, got {list(rows['rival'])}")
-    found = find_kinds(rivals, kinds)
+    found = find_kinds(rivals)
     left = max(text_width(f"over {rival}") for rival in rivals) + MARGIN + 0.1
     width = (PAGE_WIDTH - left - MARGIN - GAP * (len(leads) - 1)) / len(leads)
     height = ROW * len(rivals) + 0.1
-    title = title or f"What is left of the lead of {method} in {METRIC_LABELS[metric].split(' (')[0]}"
     ends = np.concatenate([[0], *(-rows[end] for rows in leads.values() for end in ("difference", "lo", "hi"))])
     low, high = np.nanmin(ends), np.nanmax(ends)
     margin = 0.04 * (high - low) or 1
-    fig, top = canvas.page(PAGE_WIDTH, height + 1.15, title, note)
+    fig, top = canvas.page(PAGE_WIDTH, height + 1.15, "What is left of the lead of score-fam in AS drop", note)
     for i, (heading, rows) in enumerate(leads.items()):
         ax = axes_at(fig, left + i * (width + GAP), top + 0.3, width, height)
         _panel(ax, rows)

@@ -1,7 +1,7 @@
 """One image, its map laid over it, and grids of both on one scale.
 
 Images are (3, H, W) in [0, 1], saliency maps (H, W) in [0, 1]; tensors and arrays are both welcome.
-``style="paper"`` draws jet, for a look beside the paper's own figures.
+:func:`fam_lib.plots.style.use_look` chooses the colours of the maps.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from fam_lib.plots import canvas
-from fam_lib.plots import style as styles
+from fam_lib.plots import canvas, style
 from fam_lib.plots.canvas import LINE, MARGIN, axes_at, text_at, text_width, wrap
 from fam_lib.plots.style import FONT, GREY, PAGE_WIDTH, RULE, ZONE_NAMES, ZONES, colour_map, colours
 
@@ -50,7 +49,7 @@ def _unit_range(values: np.ndarray, name: str, advice: str) -> np.ndarray:
     return values.clip(0, 1)
 
 
-def rgb(image: Array, name: str = "image") -> np.ndarray:
+def rgb(image: Array) -> np.ndarray:
     """An image (3, H, W) in [0, 1] as (H, W, 3), the order in which it is drawn.
 
     Raises:
@@ -58,8 +57,8 @@ def rgb(image: Array, name: str = "image") -> np.ndarray:
     """
     values = to_numpy(image)
     if values.ndim != 3 or values.shape[0] != 3:
-        raise ValueError(f"{name} must have the shape (3, H, W), got {values.shape}")
-    return _unit_range(values, name, "undo the normalisation first (x * std + mean)").transpose(1, 2, 0)
+        raise ValueError(f"image must have the shape (3, H, W), got {values.shape}")
+    return _unit_range(values, "image", "undo the normalisation first (x * std + mean)").transpose(1, 2, 0)
 
 
 def to_map(saliency: Array, name: str = "saliency") -> np.ndarray:
@@ -75,17 +74,15 @@ def same_length(**sequences: Sequence | Array) -> None:
         raise ValueError(f"these must have the same length: {lengths}")
 
 
-def overlay(image: Array, saliency: Array, style: str = "default", alpha: float = ALPHA) -> np.ndarray:
-    """The map laid over its image: (1 - alpha) * image + alpha * colour(saliency).
+def overlay(image: Array, saliency: Array) -> np.ndarray:
+    """The map laid over its image: (1 - ALPHA) * image + ALPHA * colour(saliency).
 
     By default the image is shown in grey, so that every colour in the overlay comes from the map and can be
-    read off the colour bar; ``style="paper"`` keeps the image's colours, as the paper does.
+    read off the colour bar; the look "paper" keeps the image's colours, as the paper does.
 
     Args:
         image: (3, H, W) in [0, 1].
         saliency: (H, W) in [0, 1].
-        style: "default" or "paper".
-        alpha: weight of the map's colour.
 
     Returns:
         (H, W, 3) in [0, 1].
@@ -96,9 +93,9 @@ def overlay(image: Array, saliency: Array, style: str = "default", alpha: float 
     picture, values = rgb(image), to_map(saliency)
     if picture.shape[:2] != values.shape:
         raise ValueError(f"image {picture.shape[:2]} and saliency {values.shape} must have the same height and width")
-    if style != "paper":
+    if style.current_look() != "paper":
         picture = (picture @ np.array(LUMA))[..., None]
-    return (1 - alpha) * picture + alpha * colours(values, style)
+    return (1 - ALPHA) * picture + ALPHA * colours(values)
 
 
 def show_image(ax: Axes, image: Array) -> None:
@@ -107,28 +104,19 @@ def show_image(ax: Axes, image: Array) -> None:
     bare(ax)
 
 
-def show_overlay(
-    ax: Axes,
-    image: Array,
-    saliency: Array,
-    style: str = "default",
-    alpha: float = ALPHA,
-    zones: tuple[float, float] = ZONES,
-) -> QuadContourSet | None:
+def show_overlay(ax: Axes, image: Array, saliency: Array, zones: tuple[float, float] = ZONES) -> QuadContourSet | None:
     """Draw the overlay with a dashed line around the medium zone and a solid one around the high zone.
 
     Args:
         ax: where to draw.
         image: (3, H, W) in [0, 1].
         saliency: (H, W) in [0, 1].
-        style: "default" or "paper".
-        alpha: weight of the map's colour.
         zones: boundaries of the zones, B_Low and B_High of Eq. 14.
 
     Returns:
         The contour lines; None where the map crosses neither boundary.
     """
-    ax.imshow(overlay(image, saliency, style, alpha))
+    ax.imshow(overlay(image, saliency))
     bare(ax)
     values = to_map(saliency)
     crossed = [i for i, level in enumerate(zones) if values.min() < level <= values.max()]
@@ -156,19 +144,14 @@ def bare(ax: Axes) -> None:
 
 
 def zone_colorbar(
-    fig: Figure,
-    cax: Axes,
-    style: str = "default",
-    orientation: str = "horizontal",
-    zones: tuple[float, float] = ZONES,
+    fig: Figure, cax: Axes, orientation: str = "horizontal", zones: tuple[float, float] = ZONES
 ) -> Colorbar:
     """A colour bar with ticks at 0, B_Low, B_High and 1, and the names of the three zones between them.
 
     The lines across it are those of :func:`show_overlay`: dashed at B_Low, solid at B_High.
     """
-    bar = fig.colorbar(
-        ScalarMappable(Normalize(0, 1), colour_map(style)), cax=cax, orientation=orientation, drawedges=False
-    )
+    scale = ScalarMappable(Normalize(0, 1), colour_map())
+    bar = fig.colorbar(scale, cax=cax, orientation=orientation, drawedges=False)
     low, high = zones
     bar.set_ticks([0, low, high, 1], labels=["0", f"{low:g}", f"{high:g}", "1"])
     middles = [low / 2, (low + high) / 2, (high + 1) / 2]
@@ -201,9 +184,9 @@ def height_over_width(cell: Cell) -> float | None:
     return height / width
 
 
-def _draw_cell(ax: Axes, cell: Cell, style: str, zones: tuple[float, float]) -> None:
+def _draw_cell(ax: Axes, cell: Cell, zones: tuple[float, float]) -> None:
     if isinstance(cell, tuple):
-        show_overlay(ax, *cell, style=style, zones=zones)
+        show_overlay(ax, *cell, zones=zones)
     elif cell is None or isinstance(cell, str):
         bare(ax)
         if cell:
@@ -228,16 +211,15 @@ def _frame(ax: Axes, correct: bool) -> None:
     for spine in ax.spines.values():
         # The default cap of a spine would fill the gaps between dashes.
         spine.set(visible=True, linewidth=2.2, capstyle="butt")
-        spine.set(color=styles.GREEN if correct else styles.RED, linestyle="-" if correct else (0, (2, 1)))
+        spine.set(color=style.GREEN if correct else style.RED, linestyle="-" if correct else (0, (2, 1)))
 
 
-@styles.context()
+@style.context()
 def image_grid(
     rows: Sequence[Sequence[Cell]],
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
     title: str = "",
-    style: str = "default",
     *,
     note: str = "",
     captions: Sequence[Sequence[str]] | None = None,
@@ -254,7 +236,6 @@ def image_grid(
         row_labels: text to the left of each row.
         column_labels: text above each column; slanted where the columns are too narrow for it.
         title: one sentence.
-        style: "default" or "paper".
         note: what the data are, below the title.
         captions: text below each cell.
         groups: (heading, number of columns) pairs from left to right; groups are set apart by a wider gap.
@@ -285,7 +266,7 @@ def image_grid(
             row, plan.lefts, plan.captions[i], frames[i] if frames else [None] * n, strict=True
         ):
             ax = axes_at(fig, left, top, plan.width, plan.height)
-            _draw_cell(ax, cell, style, zones)
+            _draw_cell(ax, cell, zones)
             if correct is not None:
                 _frame(ax, correct)
             if caption:
@@ -295,7 +276,7 @@ def image_grid(
     if has_bar:
         bar_width = min(3.2, plan.page_width - 2 * MARGIN - 0.2)
         cax = axes_at(fig, (plan.page_width - bar_width) / 2, top + 0.1, bar_width, 0.12)
-        zone_colorbar(fig, cax, style, zones=zones)
+        zone_colorbar(fig, cax, zones=zones)
     return fig
 
 

@@ -1,7 +1,7 @@
 """The paper's figures, rank lists and the grid of methods: tensors or arrays in, a figure out.
 
 Nothing here calls a model, reads a file or saves one. Images are (3, H, W) in [0, 1], saliency maps (H, W) in
-[0, 1]. ``title`` says what is shown, ``note`` says what the data are ("synthetic pedestrians").
+[0, 1]. ``note`` says what the data are ("synthetic pedestrians").
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
-from fam_lib.plots import canvas
-from fam_lib.plots import style as styles
+from fam_lib.plots import canvas, style
 from fam_lib.plots.canvas import LINE, MARGIN, axes_at, text_at, wrap
 from fam_lib.plots.charts import KIND_LABELS, find_kinds
 from fam_lib.plots.overlays import (
@@ -46,18 +45,17 @@ PIPELINE_EQUATIONS = (
     r"$a_k = \exp S_k \, / \, \Sigma_h \exp S_h$   (13)",
     r"$L = \mathrm{ReLU}(\Sigma_k \, a_k A_k)$   (12)",
 )
+CHANNEL_NAMES = ("highest", "median", "lowest")  # what the S_k of its channels are among all
 TICK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
-@styles.context()
+@style.context()
 def fig1_motivation(
     query: Array,
     score_fam: Array,
     identities: Sequence[tuple[Array, str, Array]],
     gallery: Sequence[tuple[Array, str, Array]],
-    title: str = "Score-FAM needs neither a class nor another image",
     note: str = "",
-    style: str = "default",
 ) -> Figure:
     """Figure 1: (a) Score-FAM of a query, (b) Score-CAM for identities, (c) RAM for gallery images, (d) scale
 
@@ -66,9 +64,7 @@ def fig1_motivation(
         score_fam: (H, W) in [0, 1].
         identities: (example image, label, Score-CAM map of the query), by falling confidence.
         gallery: (gallery image, label, RAM map of the query), in the order of the rank list.
-        title: one sentence.
         note: what the data are.
-        style: "default" or "paper".
 
     Raises:
         ValueError: the two lists are empty or differ in length.
@@ -91,6 +87,7 @@ def fig1_motivation(
     head = max(map(canvas.n_lines, headings)) * LINE + 0.04
     captions = [[wrap(label, pair + 0.5 * GROUP_GAP) for _, label, _ in row] for row in (identities, gallery)]
     below = max(1, *(canvas.n_lines(c) for row in captions for c in row)) * LINE + 0.12
+    title = "Score-FAM needs neither a class nor another image"
     fig, top = canvas.page(right + bar_space + MARGIN, 2 * (head + height + below), title, note)
 
     first_top = top + head
@@ -102,34 +99,37 @@ def fig1_motivation(
             text_at(fig, MARGIN, top - head, "(a)", va="top")
             show_image(ax, query)
         else:
-            show_overlay(ax, query, score_fam, style)
+            show_overlay(ax, query, score_fam)
         text_at(fig, MARGIN + width / 2, top + height + 0.03, ("query", "Score-FAM")[i], ha="center", va="top")
         for (image, _, saliency), caption, left in zip(row, captions[i], pair_lefts, strict=True):
             show_image(axes_at(fig, left, top, width, height), image)
-            show_overlay(axes_at(fig, left + width + GAP, top, width, height), query, saliency, style)
+            show_overlay(axes_at(fig, left + width + GAP, top, width, height), query, saliency)
             text_at(fig, left + pair / 2, top + height + 0.03, caption, ha="center", va="top")
         top += height + below
     bar_top, bar_height = first_top, top - below - first_top
     text_at(fig, right + GROUP_GAP, bar_top - head, "(d)", va="top")
-    zone_colorbar(fig, axes_at(fig, right + GROUP_GAP, bar_top, 0.13, bar_height), style, "vertical")
+    zone_colorbar(fig, axes_at(fig, right + GROUP_GAP, bar_top, 0.13, bar_height), "vertical")
     return fig
 
 
-def pick_channels(similarities: Array, alive: Array | None = None) -> list[int]:
-    """The channels with the highest, the median and the lowest S_k, for :func:`fig2_pipeline`.
+def pick_channels(similarities: Array, alive: Array) -> list[int]:
+    """The three channels with the highest, the median and the lowest S_k, for :func:`fig2_pipeline`.
 
     Args:
         similarities: (C,), S_k of Eq. 10.
-        alive: (C,) bool, the channels to choose from, for instance those whose map is not flat; None: all.
+        alive: (C,) bool, the channels to choose from, for instance those whose map is not flat.
+
+    Raises:
+        ValueError: no channel is alive.
     """
     order = np.argsort(-to_numpy(similarities), kind="stable")
-    order = order if alive is None else order[to_numpy(alive)[order] > 0]
+    order = order[to_numpy(alive)[order] > 0]
     if not len(order):
         raise ValueError("there is no channel to choose from: similarities is empty or none is alive")
     return [int(order[0]), int(order[(len(order) - 1) // 2]), int(order[-1])]
 
 
-@styles.context()
+@style.context()
 def fig2_pipeline(
     image: Array,
     baseline: Array,
@@ -141,33 +141,28 @@ def fig2_pipeline(
     weights: Array,
     saliency: Array,
     baseline_similarity: float,
-    title: str = "Score-FAM, step by step, with the real intermediates of one image",
     note: str = "",
-    style: str = "default",
-    names: Sequence[str] = ("highest", "median", "lowest"),
 ) -> Figure:
-    """Figure 2: the Score-FAM pipeline, one row for each of a few channels and one for the baseline.
+    """Figure 2: the Score-FAM pipeline, one row for each of three channels and one for the baseline.
 
     Args:
         image: (3, H, W) in [0, 1], X.
         baseline: (3, H, W) in [0, 1], B.
-        activations: (n, h, w), A_k of the channels shown.
-        masks: (n, H, W) in [0, 1], M_k.
-        masked_images: (n, 3, H, W) in [0, 1], E_k.
-        channels: the n channel numbers k, for instance of :func:`pick_channels`.
+        activations: (3, h, w), A_k of the channels shown.
+        masks: (3, H, W) in [0, 1], M_k.
+        masked_images: (3, 3, H, W) in [0, 1], E_k.
+        channels: the numbers k of :func:`pick_channels`.
         similarities: (C,), S_k of all channels (Eq. 10).
         weights: (C,), a_k of all channels (Eq. 13).
         saliency: (H, W) in [0, 1].
         baseline_similarity: cos(f(B), f(X)).
-        title: one sentence.
         note: what the data are.
-        style: "default" or "paper".
-        names: of the n channels: what their S_k are among all.
 
     Raises:
-        ValueError: the numbers of channels do not agree.
+        ValueError: there are not three channels, or the numbers of channels do not agree.
     """
-    same_length(activations=activations, masks=masks, masked_images=masked_images, channels=channels, names=names)
+    same_length(names=CHANNEL_NAMES, channels=channels)
+    same_length(channels=channels, activations=activations, masks=masks, masked_images=masked_images)
     same_length(similarities=similarities, weights=weights)
     n, aspect = len(channels), height_over_width(image)
     room = PAGE_WIDTH - 2 * MARGIN - NUMBERS_WIDTH
@@ -178,6 +173,7 @@ def fig2_pipeline(
     row, heads = height + LINE + 0.14, 2 * LINE + 0.08
     equations = 1.35 * LINE * len(PIPELINE_EQUATIONS)
     below = max(0.0, equations + 0.2 - row)  # where the pictures are lower than the equations beside the last
+    title = "Score-FAM, step by step, with the real intermediates of one image"
     fig, top = canvas.page(PAGE_WIDTH, heads + (n + 1) * row + below, title, note)
     _pipeline_heads(fig, columns, top, width)
     tops = top + heads + row * np.arange(n + 1)
@@ -190,14 +186,14 @@ def fig2_pipeline(
     _bus(fig, x + width, columns["map"], centre, middles[:n], "layer $l$", into=False)
     for i in range(n):
         numbers = float(similarities[channels[i]]), float(weights[channels[i]]) * len(weights)
-        lines = _channel_lines(names[i], *numbers, baseline_similarity)
+        lines = _channel_lines(CHANNEL_NAMES[i], *numbers, baseline_similarity)
         pictures = (activations[i], masks[i], masked_images[i])
-        _channel_row(fig, columns, tops[i], (width, height), channels[i], pictures, style, labelled=i == 0)
+        _channel_row(fig, columns, tops[i], (width, height), channels[i], pictures, labelled=i == 0)
         text_at(fig, columns["numbers"] + NUMBERS_WIDTH / 2, middles[i], lines, ha="center", va="center")
     x = columns["result"]
     _bus(fig, columns["numbers"] + NUMBERS_WIDTH, x, centre, middles[:n], "Eq. 12", into=True)
     ax = _captioned(fig, x, centre - height / 2, width, height, "Score-FAM")
-    show_overlay(ax, image, saliency, style)
+    show_overlay(ax, image, saliency)
 
     x = columns["masked"]
     show_image(_captioned(fig, x, tops[n], width, height, "baseline $B$"), baseline)
@@ -231,7 +227,6 @@ def _channel_row(
     size: tuple[float, float],
     channel: int,
     pictures: tuple[Array, Array, Array],
-    style: str,
     labelled: bool,
 ) -> None:
     """A_k, M_k and E_k of one channel with the arrows after each; labelled in the first row."""
@@ -247,7 +242,7 @@ def _channel_row(
         f"$k$ = {channel}" + (", dead" if np.ptp(values) == 0 else ""),
     )
     # Cells, not pixels: the map is as coarse as it looks. Stretched to the picture it will be laid over.
-    ax.imshow(values, cmap=colour_map(style), interpolation="nearest", aspect="auto")
+    ax.imshow(values, cmap=colour_map(), interpolation="nearest", aspect="auto")
     bare(ax)
     ax = axes_at(fig, columns["mask"], top, width, height)
     ax.imshow(to_map(mask, "masks"), cmap="gray", vmin=0, vmax=1)
@@ -324,9 +319,7 @@ def fig3_explanation_maps(
     top50: Array,
     top10: Array,
     ours: Array,
-    title: str = "Explanation maps: fixed shares of pixels and Eq. 14",
     note: str = "",
-    style: str = "default",
     captions: Sequence[Sequence[str]] | None = None,
 ) -> Figure:
     """Figure 3: images, maps, and explanation maps of the top 50 %, the top 10 %, and Eq. 14.
@@ -337,39 +330,32 @@ def fig3_explanation_maps(
         top50: (N, 3, H, W) in [0, 1].
         top10: (N, 3, H, W) in [0, 1].
         ours: (N, 3, H, W) in [0, 1], :func:`fam_lib.masking.explanation_map`.
-        title: one sentence.
         note: what the data are.
-        style: "default" or "paper".
         captions: N rows of five texts below the cells, for instance the retained area.
     """
     same_length(images=images, saliencies=saliencies, top50=top50, top10=top10, ours=ours)
     rows = [[x, (x, m), a, b, c] for x, m, a, b, c in zip(images, saliencies, top50, top10, ours, strict=True)]
     heads = ["(a) image", "(b) result", "(c) top 50 %", "(d) top 10 %", "(e) Eq. 14"]
-    return image_grid(rows, None, heads, title, style, note=note, captions=captions, max_height=1.7)
+    title = "Explanation maps: fixed shares of pixels and Eq. 14"
+    return image_grid(rows, None, heads, title, note=note, captions=captions, max_height=1.7)
 
 
 def fig4_methods(
     queries: Array,
     methods: Mapping[str, Array],
-    title: str = "One query a row, one method a column",
     note: str = "",
-    style: str = "default",
     kinds: Mapping[str, str] | None = None,
-    row_labels: Sequence[str] | None = None,
 ) -> Figure:
     """Figure 4: every method on several queries; controls, which look at no target, stand apart.
 
     Args:
         queries: (N, 3, H, W) in [0, 1].
         methods: name -> (N, H, W) in [0, 1], in the order of the columns.
-        title: one sentence.
         note: what the data are.
-        style: "default" or "paper".
         kinds: name -> "paper", "grid" or "control"; default: the table of methods.
-        row_labels: text to the left of each query.
 
     Raises:
-        ValueError: there is no method, or a method has not one map for each query.
+        ValueError: there is no method, a method has not one map for each query, or a kind is unknown.
     """
     if not methods:
         raise ValueError("methods must hold at least one name -> maps pair")
@@ -380,34 +366,8 @@ def fig4_methods(
     counts = [(headings[kind], sum(found[name] == kind for name in names)) for kind in KIND_LABELS]
     rows = [[x, *((x, methods[name][i]) for name in names)] for i, x in enumerate(queries)]
     groups = [("", 1), *((heading, count) for heading, count in counts if count)]
-    return image_grid(rows, row_labels, ["query", *names], title, style, note=note, groups=groups)
-
-
-def fig_stages(
-    images: Array,
-    stages: Mapping[str, Array],
-    title: str = "",
-    note: str = "",
-    style: str = "default",
-    captions: Sequence[Sequence[str]] | None = None,
-    row_labels: Sequence[str] | None = None,
-) -> Figure:
-    """Figures 5 and 6: one image a row, one state of the network (layers randomised, epochs) a column.
-
-    Args:
-        images: (N, 3, H, W) in [0, 1].
-        stages: name of the state -> (N, H, W) in [0, 1], in the order of the columns.
-        title: one sentence.
-        note: what the data are.
-        style: "default" or "paper".
-        captions: N rows of one text for each stage, for instance the similarity to the first map.
-        row_labels: text to the left of each image.
-    """
-    same_length(images=images, **{f"stages[{name!r}]": maps for name, maps in stages.items()})
-    rows = [[x, *((x, maps[i]) for maps in stages.values())] for i, x in enumerate(images)]
-    texts = [["", *row] for row in captions] if captions else None
-    heads, groups = ["image", *stages], [("", 1), ("", len(stages))]
-    return image_grid(rows, row_labels, heads, title, style, note=note, captions=texts, groups=groups, max_height=1.4)
+    title = "One query a row, one method a column"
+    return image_grid(rows, None, ["query", *names], title, note=note, groups=groups)
 
 
 def fig_rank_list(
@@ -415,10 +375,7 @@ def fig_rank_list(
     gallery: Sequence[Array] | Array,
     correct: Sequence[bool] | Array,
     similarities: Sequence[float] | Array,
-    title: str = "The query and the gallery images nearest to it",
     note: str = "",
-    style: str = "default",
-    saliencies: Array | None = None,
 ) -> Figure:
     """A rank list: correct matches framed solid green and ticked, wrong ones framed dashed red and crossed.
 
@@ -427,10 +384,7 @@ def fig_rank_list(
         gallery: k images (3, H, W), best first, after the same-camera rule.
         correct: k flags: the same identity as the query.
         similarities: k cosine similarities to the query.
-        title: one sentence.
         note: what the data are.
-        style: "default" or "paper".
-        saliencies: (k, H, W) in [0, 1], the query's map for each gallery image (RAM), drawn as a second row.
 
     Raises:
         ValueError: the lengths differ.
@@ -438,44 +392,25 @@ def fig_rank_list(
     flags = [bool(c) for c in correct]
     values = [float(s) for s in similarities]
     same_length(gallery=gallery, correct=flags, similarities=values)
-    n = len(flags)
-    rows: list[list[Cell]] = [[query, *gallery]]
-    captions = [["query", *(f"{TICK if c else CROSS} {s:.2f}" for c, s in zip(flags, values, strict=True))]]
-    frames: list[list[bool | None]] = [[None, *flags]]
-    if saliencies is not None:
-        same_length(gallery=gallery, saliencies=saliencies)
-        rows.append([None, *((query, s) for s in saliencies)])
-        captions.append([""] * (n + 1))
-        frames.append([None] * (n + 1))
-    heads = ["", *(str(i + 1) for i in range(n))]
+    captions = ["query", *(f"{TICK if c else CROSS} {s:.2f}" for c, s in zip(flags, values, strict=True))]
     return image_grid(
-        rows,
-        None,
-        heads,
-        title,
-        style,
+        [[query, *gallery]],
+        column_labels=["", *(str(i + 1) for i in range(len(flags)))],
+        title="The query and the gallery images nearest to it",
         note=note,
-        captions=captions,
-        frames=frames,
-        groups=[("", 1), ("", n)],
+        captions=[captions],
+        frames=[[None, *flags]],
+        groups=[("", 1), ("", len(flags))],
     )
 
 
-def fig_method_grid(
-    image: Array,
-    saliencies: Mapping[str, Array],
-    title: str = "Target by weighting: every method on one image",
-    note: str = "",
-    style: str = "default",
-) -> Figure:
+def fig_method_grid(image: Array, saliencies: Mapping[str, Array], note: str = "") -> Figure:
     """The table of methods as pictures: targets in rows, weightings in columns, empty cells labelled.
 
     Args:
         image: (3, H, W) in [0, 1].
         saliencies: method name of :data:`fam_lib.methods.METHODS` -> (H, W) in [0, 1].
-        title: one sentence.
         note: what the data are.
-        style: "default" or "paper".
 
     Raises:
         ValueError: a name is not in the table of methods.
@@ -525,5 +460,5 @@ def fig_method_grid(
         rows = [[*row, c] for row, c in zip(rows, same, strict=True)]
         captions = [[*row, "uniform" if i == 0 else ""] for i, row in enumerate(captions)]
         groups, heads = [*groups, ("", 1)], [*heads, "control"]
-    labels = list(targets)
-    return image_grid(rows, labels, heads, title, style, note=note, captions=captions, groups=groups, max_height=1.2)
+    labels, title = list(targets), "Target by weighting: every method on one image"
+    return image_grid(rows, labels, heads, title, note=note, captions=captions, groups=groups, max_height=1.2)

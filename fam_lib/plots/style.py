@@ -6,7 +6,7 @@ Figures are drawn at the size at which they are printed, so a font size here is 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -26,10 +26,11 @@ TITLE_FONT = 11.0
 # Jet's top is almost as dark as its bottom, so its bands vanish in grey print and it draws edges that are not
 # there. It is offered only to stand beside the paper's figures, which describe the zones in jet's colours.
 LOOKS = {"default": "inferno", "paper": "jet"}
+_look = "default"  # of the maps in all figures; see use_look
 
-# Okabe and Ito's colours, told apart by readers with any common colour vision.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+# Seven of Okabe and Ito's colours, told apart by readers with any common colour vision.
+BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 GREY = "#595959"  # 7:1 on white
 RULE = "#BFBFBF"
@@ -75,20 +76,32 @@ def context() -> AbstractContextManager:
     return mpl.rc_context(RC)
 
 
-def colour_map(style: str = "default") -> Colormap:
-    """The colour map of a look.
+def use_look(look: Literal["default", "paper"]) -> None:
+    """Choose how maps are drawn from now on, in every figure.
 
     Args:
-        style: "default" (inferno, lightness grows with the value) or "paper" (jet).
+        look: "default" (inferno, whose lightness grows with the value, over the image in grey) or "paper" (jet over
+            the image in its colours, for a look beside the paper's own figures).
 
     Raises:
         ValueError: there is no such look.
     """
-    if style not in LOOKS:
-        raise ValueError(f"style must be one of {sorted(LOOKS)}, got {style!r}")
-    return mpl.colormaps[LOOKS[style]]
+    global _look
+    if look not in LOOKS:
+        raise ValueError(f"look must be one of {sorted(LOOKS)}, got {look!r}")
+    _look = look
 
 
-def colours(values: np.ndarray, style: str = "default") -> np.ndarray:
+def current_look() -> str:
+    """The look that :func:`use_look` chose last; "default" at first."""
+    return _look
+
+
+def colour_map() -> Colormap:
+    """The colour map of the current look."""
+    return mpl.colormaps[LOOKS[_look]]
+
+
+def colours(values: np.ndarray) -> np.ndarray:
     """RGB in [0, 1] of values in [0, 1]: any shape (...) -> (..., 3)."""
-    return colour_map(style)(values)[..., :3]
+    return colour_map()(values)[..., :3]

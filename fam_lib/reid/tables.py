@@ -124,21 +124,21 @@ def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.
     return pd.DataFrame(rows)
 
 
-def equal_area_table(dataset: str, results: pd.DataFrame, areas: Sequence[str] = AREAS) -> pd.DataFrame:
+def equal_area_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     """Every method with the same share of pixels kept, its own best ones: one row a method and share."""
     rows = [
         {**_names(dataset, method, part), "area": int(area), **_score_columns(part)}
-        for area in areas
+        for area in AREAS
         for method, part in _methods(results, area)
     ]
     return pd.DataFrame(rows)
 
 
-def paired_table(dataset: str, results: pd.DataFrame, keeps: Sequence[str] = (EQ14, *AREAS)) -> pd.DataFrame:
+def paired_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     """Every two methods compared on the same queries: mean difference, method minus rival, in percent points."""
     results = measured(results)
     rows = []
-    for keep in keeps:
+    for keep in (EQ14, *AREAS):
         for metric in METRICS:
             values = by_query(results, metric, keep).dropna()
             resampled = bootstrap_means(values.to_numpy())

@@ -29,7 +29,7 @@ export OMP_WAIT_POLICY := PASSIVE
 SPIN := env -u OMP_WAIT_POLICY
 
 B   := $(or $(FAM_BUILD),build)/$(PROFILE)
-LIB := $(wildcard fam_lib/*.py fam_lib/*/*.py)
+LIB := $(wildcard fam_lib/*.py workbook/*.py workbook/*/*.py)
 # Sends what a notebook writes away from figures/, for runs whose results are not to be kept.
 ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
 
@@ -55,9 +55,9 @@ setup: $(READY)  ## install the locked packages in .venv
 	@touch $@
 
 reproduce: $(READY)  ## run the notebooks of PROFILE (quick) and check every figure and table
-	@$(PY) -m tools.check_outputs $(PROFILE) --stale
+	@$(PY) -m workbook.run.check_outputs $(PROFILE) --stale
 	@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS)) executed
-	@$(PY) -m tools.check_outputs $(PROFILE)
+	@$(PY) -m workbook.run.check_outputs $(PROFILE)
 
 # The profile's notebooks, as the first line of `reproduce` wrote them down.
 RUN := $(patsubst %,$(B)/run/%.ipynb,$(shell cat $(B)/notebooks 2>/dev/null))
@@ -71,10 +71,10 @@ $(B)/run/02_fam_methods.ipynb: | $(filter-out %/02_fam_methods.ipynb,$(RUN))
 
 # "exec", so that stopping make stops the notebook and not only a shell around it.
 $(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)
-	@exec $(if $(filter 02%,$*),$(SPIN)) $(PY) -m tools.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
+	@exec $(if $(filter 02%,$*),$(SPIN)) $(PY) -m workbook.run.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
 
 report: reproduce  ## one HTML site of the executed notebooks of PROFILE, in build/PROFILE/report/
-	@$(PY) -m tools.site $(PROFILE)
+	@$(PY) -m workbook.run.site $(PROFILE)
 
 test: lint unit nbval  ## style, unit tests, notebook rules, and the notebooks' checked outputs
 
@@ -93,19 +93,19 @@ nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
 	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/0[!1]*.ipynb
 
 data-check: $(READY)  ## say which Re-ID data sets are there and whether they are sound
-	@$(PY) -m fam_lib.reid.check --data-root "$(DATA_ROOT)" $(ARGS)
+	@$(PY) -m workbook.reid.check --data-root "$(DATA_ROOT)" $(ARGS)
 
 evaluate: $(READY)  ## the heavy part of notebook 03 as a job of its own; it goes on where it stopped
-	@$(PY) -m tools.evaluate $(PROFILE) --data-root "$(DATA_ROOT)" $(ARGS)
+	@$(PY) -m workbook.run.evaluate $(PROFILE) --data-root "$(DATA_ROOT)" $(ARGS)
 
 lab: $(READY)  ## open the notebooks in JupyterLab; what they write goes to build/lab/
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter $(call ASIDE,lab) $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01_setup.ipynb $(ARGS)
 
 bench: $(READY)  ## time the methods on this machine, or the ranking: ARGS=retrieval
-	@$(SPIN) $(PY) -m fam_lib.benchmark $(ARGS)
+	@$(SPIN) $(PY) -m workbook.benchmark $(ARGS)
 
 refresh: $(READY)  ## run the committed notebooks again and store their new outputs
-	@$(SPIN) $(call ASIDE,refresh) $(PY) -m tools.refresh_notebooks $(ARGS)
+	@$(SPIN) $(call ASIDE,refresh) $(PY) -m workbook.run.refresh_notebooks $(ARGS)
 
 LOCK = .venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --universal --no-header --python-version 3.11
 lock: $(READY)  ## renew the lock files after a change in pyproject.toml (ARGS=--upgrade takes newer versions)
@@ -114,7 +114,7 @@ lock: $(READY)  ## renew the lock files after a change in pyproject.toml (ARGS=-
 
 clean:  ## remove executed notebooks and what tools left; keeps .venv, figures and heavy results
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis *.egg-info
-	@find fam_lib tools tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	@find fam_lib workbook tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 clean-cache: clean  ## also remove trained networks and other heavy results
 	@rm -rf data/cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fam_lib.reid.model import ReidModel
+    from workbook.reid.model import ReidModel
 
 # Before fam_lib is imported: caches, figures and executed notebooks of tests go to a folder of their own.
 _scratch = tempfile.mkdtemp(prefix="fam-tests-")

@@ -1,0 +1,68 @@
+"""Retrieval features of whole image sets, and the retrieval scores of a network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fam_lib.capture import evaluating
+from fam_lib.retrieval import cmc, evaluate, mean_ap
+from workbook.images import load_images, normalise
+from workbook.reid.data import ImageSet, ReidData
+from workbook.reid.model import ReidModel
+
+BATCH = 64  # images in one forward
+
+
+class RetrievalScores(NamedTuple):
+    """Standard scores of a Re-ID network, each in [0, 1]."""
+
+    rank_1: float
+    mean_ap: float
+
+
+@torch.inference_mode()
+def extract_features(
+    model: ReidModel,
+    image_set: ImageSet,
+    size: tuple[int, int],
+) -> Tensor:
+    """Compute the retrieval feature of every image of a set, in eval mode; the model's mode is restored.
+
+    Args:
+        model: network with the colour statistics `mean` and `std`.
+        image_set: N images.
+        size: (H, W) the images are resized to.
+
+    Returns:
+        (N, D) float32 on the CPU, not L2-normalised.
+
+    Raises:
+        ValueError: the set is empty, or an image cannot be read.
+    """
+    if len(image_set) == 0:
+        raise ValueError("image_set is empty: there is no feature to extract")
+    device = next(model.parameters()).device
+    features = []
+    with evaluating(model):
+        for start in range(0, len(image_set), BATCH):
+            images = load_images(image_set.paths[start : start + BATCH], size)
+            features.append(model(normalise(images, model.mean, model.std).to(device)).float().cpu())
+    return torch.cat(features)
+
+
+def retrieval_scores(model: ReidModel, data: ReidData, size: tuple[int, int]) -> RetrievalScores:
+    """Rank-1 and mAP (standard AP) of a network: its queries ranked by cosine similarity, Market1501
+    rules."""
+    query, gallery = data.query, data.gallery
+    ranking = evaluate(
+        extract_features(model, query, size),
+        query.ids,
+        query.cams,
+        extract_features(model, gallery, size),
+        gallery.ids,
+        gallery.cams,
+    )
+    return RetrievalScores(rank_1=cmc(ranking, (1,))[1], mean_ap=mean_ap(ranking))

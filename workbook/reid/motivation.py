@@ -1,0 +1,117 @@
+"""What Figure 1 shows, for one query as a picture and for many as numbers: does a map depend on its reference?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from fam_lib.capture import evaluating
+from fam_lib.explain import Explainer
+from fam_lib.faithfulness import summarise
+from fam_lib.methods import METHODS, Method
+from fam_lib.similarity import pearson
+from fam_lib.targets import class_confidence
+from workbook.images import load_images
+from workbook.reid.data import ReidData
+from workbook.reid.evaluation import explain_queries
+from workbook.reid.model import ReidModel
+from workbook.reid.queries import Queries
+
+REFERENCES = 3  # classes or gallery images that Figure 1 compares
+
+
+def runners_up(model: ReidModel) -> list[Method]:
+    """Score-CAM of the second and the third most confident class, as rows that share its masked forwards."""
+    weighting = METHODS["score-cam"].weighting
+    return [
+        Method(_class_name(place), weighting, partial(_ranked_confidence, model.head, place), "self")
+        for place in range(1, REFERENCES)
+    ]
+
+
+def _class_name(place: int) -> str:
+    return f"score-cam, class {place + 1}" if place else "score-cam"
+
+
+def _ranked_confidence(head: nn.Module, place: int, features: Tensor, own: Tensor) -> Tensor:
+    """Confidence in the class that the image's own feature ranks at `place`; features and own are (n, D)."""
+    return class_confidence(head(features), head(own).argsort(1, descending=True)[:, place])
+
+
+def dependence_table(
+    dataset: str,
+    model: ReidModel,
+    queries: Queries,
+    maps: Mapping[str, Tensor],
+    cache: Path | None = None,
+    seed: int = 0,
+    fabric: Fabric | None = None,
+) -> pd.DataFrame:
+    """How alike the maps of one query are for several references; 1 means that the reference does not matter.
+
+    Args:
+        dataset: name for the first column.
+        model: the network.
+        queries: whose maps these are.
+        maps: of :func:`explain_queries`, with the rows of :func:`runners_up`, score-fam and uniform.
+        cache: folder of the shards; None is the workbook's cache.
+        seed: of the random controls.
+        fabric: processes that share the work, as in :func:`workbook.reid.evaluation.explain_queries`.
+
+    Returns:
+        Columns dataset, statement, value (mean over queries of Pearson's r between raw maps), lo, hi, n.
+    """
+    rams = [
+        explain_queries(model, queries, ["ram"], cache, other=place, seed=seed, fabric=fabric, progress=False)["ram"]
+        for place in range(REFERENCES)
+    ]
+    classes = [maps[_class_name(place)] for place in range(REFERENCES)]
+    facts = {
+        "score-cam: correlation between maps of the three best classes": _mean_correlation(classes),
+        "ram: correlation between maps of the three best gallery images": _mean_correlation(rams),
+        "score-fam: correlation with the uniform control": pearson(maps["score-fam"], maps["uniform"]),
+    }
+    rows = []
+    for statement, values in facts.items():
+        mean, lo, hi, n, _ = summarise(values)
+        rows.append({"dataset": dataset, "statement": statement, "value": mean, "lo": lo, "hi": hi, "n": n})
+    return pd.DataFrame(rows)
+
+
+def _mean_correlation(maps: list[Tensor]) -> Tensor:
+    return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
+
+
+def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) -> dict[str, object]:
+    """What Figure 1 shows of one query: the arguments of :func:`workbook.plots.fig1_motivation`.
+
+    Score-CAM is asked for the three training identities with the highest confidence, RAM for the three best
+    gallery images; every training identity is shown by its first image.
+    """
+    device, size = next(model.parameters()).device, queries.images.shape[-2:]
+    x, classifier = queries.images[index : index + 1].to(device), model.as_classifier()
+    with torch.inference_mode(), evaluating(classifier):
+        confidence, classes = classifier(x).softmax(1)[0].topk(REFERENCES)
+    best = queries.best[index, :REFERENCES]
+    repeated = x.expand(REFERENCES, -1, -1, -1)
+    score_cam = Explainer(classifier, "score-cam", model.layer)(repeated, classes.clone()).saliency
+    ram = Explainer(model, "ram", model.layer)(repeated, queries.gallery[best]).saliency
+    identities = data.train.ids.unique()[classes.cpu()]
+    shown = [int((data.train.ids == identity).nonzero()[0]) for identity in identities]
+    labels = [f"identity {i}, {c:.0%}" for i, c in zip(identities.tolist(), confidence.tolist(), strict=True)]
+    same = (queries.gallery_set.ids[best] == queries.image_set.ids[index]).tolist()
+    ranks = [f"rank {rank}, {'same' if ok else 'other'} person" for rank, ok in enumerate(same, start=1)]
+    train, gallery = data.train.subset(shown), queries.gallery_set.subset(best)
+    return {
+        "query": load_images(queries.image_set.subset([index]).paths, size)[0],
+        "score_fam": Explainer(model, "score-fam", model.layer)(x).saliency[0],
+        "identities": list(zip(load_images(train.paths, size), labels, score_cam, strict=True)),
+        "gallery": list(zip(load_images(gallery.paths, size), ranks, ram, strict=True)),
+    }

@@ -1,0 +1,306 @@
+"""The tables of the Re-ID notebooks, each computed from the results of :mod:`workbook.reid.evaluation`.
+
+All of them are in percent unless a column's text says otherwise, one row a method, with 95 % bootstrap intervals
+over queries (`_lo`, `_hi`) and the number of queries that a mean leaves out (`_undefined`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fam_lib.faithfulness import (
+    Summary,
+    ap_drop,
+    ap_increase,
+    as_drop,
+    bootstrap_means,
+    curve_area,
+    ratio_of_means,
+    summarise,
+)
+from fam_lib.localisation import energy_inside, pointing_game, region_share
+from fam_lib.methods import METHODS
+from fam_lib.retrieval import ApKind, cmc, mean_ap
+from workbook.reid.data import ReidData
+from workbook.reid.evaluation import AREAS, EQ14, STEPS
+from workbook.reid.model import ReidModel
+from workbook.reid.queries import load_queries
+
+METRICS = ("as_drop", "ap_drop", "ap_increase")
+UNDEFINED = {"as_drop": "as_undefined", "ap_drop": "ap_undefined"}  # columns; AP increase needs no denominator
+
+# Table 2 of the paper, in percent, in the order of METRICS.
+PAPER_TABLE2 = {
+    "Market1501": {
+        "grad-cam": (52.08, 77.18, 2.49),
+        "score-cam": (54.07, 67.41, 7.66),
+        "ram": (29.65, 38.45, 14.61),
+        "cg-ram": (57.95, 79.05, 2.70),
+        "grad-fam": (28.28, 35.14, 15.97),
+        "score-fam": (16.57, 17.01, 30.26),
+    },
+    "CUHK03": {
+        "grad-cam": (56.97, 74.53, 8.57),
+        "score-cam": (51.27, 62.62, 18.07),
+        "ram": (35.88, 51.32, 22.00),
+        "cg-ram": (59.63, 77.73, 7.64),
+        "grad-fam": (33.11, 47.55, 24.86),
+        "score-fam": (17.49, 28.68, 38.86),
+    },
+}
+
+
+def retrieval_table(data: ReidData, models: Mapping[str, ReidModel], size: tuple[int, int]) -> pd.DataFrame:
+    """How well each network retrieves: one row a network.
+
+    Args:
+        data: all of its queries and its gallery are used.
+        models: name -> network.
+        size: (H, W) of the input.
+    """
+    rows = []
+    for name, model in models.items():
+        ranking = load_queries(model, data, size, top=1).ranking
+        rows.append(
+            {
+                "dataset": data.name,
+                "network": name,
+                "n_queries": len(ranking),
+                "undefined": ranking.n_undefined,
+                "rank_1": 100 * cmc(ranking, (1,))[1],
+                "rank_5": 100 * cmc(ranking, (5,))[5],
+                "mean_ap": 100 * mean_ap(ranking),
+                "mean_ap_trapezoid": 100 * mean_ap(ranking, "trapezoid"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def measured(results: pd.DataFrame, ap: ApKind = "standard") -> pd.DataFrame:
+    """Results with the summands of Eq. 15-17 as columns `as_drop`, `ap_drop` and `ap_increase`, as fractions."""
+    stem = {"standard": "ap", "trapezoid": "trapezoid"}[ap]
+    similarity, precision = _columns(results, "as_{}"), _columns(results, stem + "_{}")
+    drops = as_drop(*similarity), ap_drop(*precision), ap_increase(*precision[:2])
+    return results.assign(**dict(zip(METRICS, (values.numpy() for values in drops), strict=True)))
+
+
+def _columns(results: pd.DataFrame, pattern: str) -> list[Tensor]:
+    """A score of the images X, of the explanation maps E and of the baselines B."""
+    return [torch.from_numpy(results[pattern.format(which)].to_numpy(copy=True)) for which in "xeb"]
+
+
+def by_query(results: pd.DataFrame, metric: str, keep: str = EQ14) -> pd.DataFrame:
+    """One value a query (row) and method (column), the methods in the order of the results."""
+    chosen = results[results.keep == keep]
+    return chosen.pivot(index="query", columns="method", values=metric)[list(chosen.method.unique())]
+
+
+def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.DataFrame:
+    """Table 2: Eq. 15-17 by the rule of Eq. 14, with the retained area and the paper's figures.
+
+    Args:
+        dataset: name of the data set, the first column.
+        results: of :func:`workbook.reid.evaluation.score_queries`.
+        paper: whose figures of the paper to put beside ours: "Market1501" or "CUHK03"; None leaves them empty.
+    """
+    published = PAPER_TABLE2.get(paper or "", {})
+    rows = []
+    for method, part in _methods(results, EQ14):
+        figures = published.get(method, (None, None, None))
+        rows.append(
+            {
+                **_names(dataset, method, part),
+                **_score_columns(part),
+                "retained_area": 100 * part.area.mean(),
+                **{f"paper_{metric}": value for metric, value in zip(METRICS, figures, strict=True)},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def equal_area_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
+    """Every method with the same share of pixels kept, its own best ones: one row a method and share."""
+    rows = [
+        {**_names(dataset, method, part), "area": int(area), **_score_columns(part)}
+        for area in AREAS
+        for method, part in _methods(results, area)
+    ]
+    return pd.DataFrame(rows)
+
+
+def paired_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
+    """Every two methods compared on the same queries: mean difference, method minus rival, in percent points."""
+    results = measured(results)
+    rows = []
+    for keep in (EQ14, *AREAS):
+        for metric in METRICS:
+            values = by_query(results, metric, keep).dropna()
+            resampled = bootstrap_means(values.to_numpy())
+            for i, j in combinations(range(values.shape[1]), 2):
+                lo, hi = np.quantile(resampled[:, i] - resampled[:, j], [0.025, 0.975])
+                rows.append(
+                    {
+                        "dataset": dataset,
+                        "keep": keep,
+                        "metric": metric,
+                        "method": values.columns[i],
+                        "rival": values.columns[j],
+                        "difference": 100 * (values.iloc[:, i] - values.iloc[:, j]).mean(),
+                        "lo": 100 * lo,
+                        "hi": 100 * hi,
+                        "n": len(values),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def lead(paired: pd.DataFrame, method: str, keep: str, metric: str, rivals: Sequence[str]) -> pd.DataFrame:
+    """A method's rows of the paired table against some rivals, each turned so that the method stands first.
+
+    Returns:
+        Columns rival, difference, lo, hi, n and established (the interval does not hold 0).
+    """
+    rows = paired[(paired["keep"] == keep) & (paired.metric == metric)]
+    ours = rows[rows.method == method][["rival", "difference", "lo", "hi", "n"]]
+    theirs = rows[rows.rival == method]
+    turned = pd.DataFrame(
+        {"rival": theirs.method, "difference": -theirs.difference, "lo": -theirs.hi, "hi": -theirs.lo, "n": theirs.n}
+    )
+    both = pd.concat([ours, turned]).set_index("rival").loc[list(rivals)].reset_index()
+    return both.assign(established=(both.lo > 0) | (both.hi < 0))
+
+
+def curves(results: pd.DataFrame) -> dict[str, dict[str, Tensor]]:
+    """Insertion and deletion: the cosine to the original feature as pixels come or go, most salient first.
+
+    Returns:
+        "insertion" and "deletion" -> method -> (Q, 11), at 0, 10, ..., 100 % of the pixels.
+    """
+    panels: dict[str, dict[str, Tensor]] = {"insertion": {}, "deletion": {}}
+    for method in results.method.unique():
+        cosine = results[results.method == method].pivot(index="query", columns="keep", values="cosine")
+        blank = results[(results.method == method) & (results.keep == EQ14)].set_index("query").cosine_b[cosine.index]
+        whole = np.ones(len(cosine))
+        inserted = [blank, *(cosine[str(step)] for step in STEPS), whole]
+        deleted = [whole, *(cosine[f"without {step}"] for step in STEPS), blank]
+        panels["insertion"][method] = torch.from_numpy(np.stack(inserted, axis=1))
+        panels["deletion"][method] = torch.from_numpy(np.stack(deleted, axis=1))
+    return panels
+
+
+SHARES = torch.tensor([0, *STEPS, 100], dtype=torch.float64) / 100
+
+
+def curves_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
+    """Areas under the insertion curve (large is good) and the deletion curve (small is good), 0 to 1."""
+    panels, rows = curves(results), []
+    for method, part in _methods(results, EQ14):
+        row = _names(dataset, method, part)
+        for name, panel in panels.items():
+            row |= _interval(name, summarise(curve_area(panel[method], SHARES)), scale=1)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def localisation_table(dataset: str, saliency: Mapping[str, Tensor], regions: Mapping[str, Tensor]) -> pd.DataFrame:
+    """How much of each map lies where the truth is known: one row a method and region.
+
+    Args:
+        dataset: name of the data set.
+        saliency: method -> (Q, H, W) in [0, 1].
+        regions: name -> (Q, H, W) bool.
+    """
+    rows = []
+    for region, mask in regions.items():
+        for method, maps in saliency.items():
+            energy, pointing = (summarise(score(maps, mask)) for score in (energy_inside, pointing_game))
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "method": method,
+                    "kind": _kind(method),
+                    "region": region,
+                    "n": energy.n,
+                    "undefined": energy.undefined,
+                    **_interval("energy", energy),
+                    **_interval("pointing", pointing),
+                    "chance": 100 * float(region_share(mask[mask.flatten(1).any(1)]).mean()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def ablation_row(
+    dataset: str,
+    choice: str,
+    setting: str,
+    method: str,
+    results: pd.DataFrame,
+    *,
+    default: bool = False,
+    ap: ApKind = "standard",
+    ratio_first: bool = True,
+) -> dict[str, object]:
+    """One row of the table of ablations: a method's scores under another choice.
+
+    Args:
+        dataset: name of the data set.
+        choice: what is varied, for instance "feature".
+        setting: what it is set to, for instance "before BN".
+        method: of `results`.
+        results: of the method under this choice, with one rule.
+        default: whether this is what Table 2 uses.
+        ap: which average precision.
+        ratio_first: average the ratios of Eq. 15 and 16, as the paper does; False divides the averages, which
+            have no interval here.
+    """
+    part = results[results.method == method]
+    scores = _score_columns(measured(part, ap))
+    if not ratio_first:
+        for metric, stem in (("as_drop", "as_{}"), ("ap_drop", "ap_{}")):
+            scores |= {metric: 100 * ratio_of_means(*_columns(part, stem)), f"{metric}_lo": None, f"{metric}_hi": None}
+    return {
+        "dataset": dataset,
+        "choice": choice,
+        "setting": setting,
+        "default": default,
+        "method": method,
+        "n_queries": len(part),
+        **scores,
+        "retained_area": 100 * part.area.mean(),
+    }
+
+
+def _methods(results: pd.DataFrame, keep: str) -> list[tuple[str, pd.DataFrame]]:
+    """The measured rows of each method under one rule, in the order of the results."""
+    chosen = measured(results[results.keep == keep])
+    return [(method, chosen[chosen.method == method]) for method in chosen.method.unique()]
+
+
+def _names(dataset: str, method: str, part: pd.DataFrame) -> dict[str, object]:
+    return {"dataset": dataset, "method": method, "kind": _kind(method), "n_queries": len(part)}
+
+
+def _kind(method: str) -> str:
+    return METHODS[method].kind if method in METHODS else "grid"
+
+
+def _score_columns(part: pd.DataFrame) -> dict[str, float | None]:
+    """Means and intervals of Eq. 15-17, and the undefined queries of the first two."""
+    columns: dict[str, float | None] = {}
+    for metric in METRICS:
+        summary = summarise(part[metric].to_numpy())
+        columns |= _interval(metric, summary)
+        if metric in UNDEFINED:
+            columns[UNDEFINED[metric]] = summary.undefined
+    return columns
+
+
+def _interval(name: str, summary: Summary, scale: float = 100) -> dict[str, float]:
+    return {name: scale * summary.mean, f"{name}_lo": scale * summary.lo, f"{name}_hi": scale * summary.hi}

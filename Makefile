@@ -34,7 +34,7 @@ LIB := $(wildcard fam_lib/*.py workbook/*.py workbook/*/*.py)
 ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce executed report test lint unit nbval data-check evaluate lab bench refresh lock clean clean-cache
+.PHONY: help setup reproduce executed report test lint unit unit-lib nbval data-check evaluate lab bench refresh lock clean clean-cache
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -50,7 +50,7 @@ setup: $(READY)  ## install the locked packages in .venv
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r tools/uv.lock
 	@test -t 2 || quiet=-q; \
-	 .venv/bin/uv pip install $$quiet --python .venv/bin/python --require-hashes -r requirements.lock && \
+	 .venv/bin/uv pip install $$quiet --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock && \
 	 .venv/bin/uv pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -85,6 +85,9 @@ lint: $(READY)  ## style of code and notebooks
 unit: $(READY)  ## unit tests and notebook rules
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests
 
+unit-lib: $(READY)  ## the library's tests alone
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/fam_lib
+
 NBVAL = $(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg
 nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
@@ -109,11 +112,11 @@ refresh: $(READY)  ## run the committed notebooks again and store their new outp
 
 LOCK = .venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --universal --no-header --python-version 3.11
 lock: $(READY)  ## renew the lock files after a change in pyproject.toml (ARGS=--upgrade takes newer versions)
-	@$(LOCK) pyproject.toml --group test -o requirements.lock $(ARGS)
+	@$(LOCK) pyproject.toml --extra workbook --group test -o requirements.lock $(ARGS)
 	@echo uv | $(LOCK) --no-annotate - -o tools/uv.lock $(ARGS)
 
 clean:  ## remove executed notebooks and what tools left; keeps .venv, figures and heavy results
-	@rm -rf build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf build __pycache__ .pytest_cache .ruff_cache .hypothesis *.egg-info
 	@find fam_lib workbook tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 clean-cache: clean  ## also remove trained networks and other heavy results

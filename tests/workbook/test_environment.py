@@ -29,11 +29,18 @@ PEERS = {"captum", "torchcam", "grad-cam"}
 
 
 def requirements(*groups: str) -> dict[str, Requirement]:
-    """The declared dependencies by canonical name, with those of further groups."""
+    """What fam_lib needs by canonical name, with what further groups do: ``workbook``, ``test``.
+
+    What two of them name must fit both.
+    """
     texts = [*PROJECT["project"]["dependencies"]]
     for group in groups:
-        texts += PROJECT["dependency-groups"][group]
-    return {canonical(found.name): found for found in map(Requirement, texts)}
+        texts += {**PROJECT["project"]["optional-dependencies"], **PROJECT["dependency-groups"]}[group]
+    found: dict[str, Requirement] = {}
+    for requirement in map(Requirement, texts):
+        known = found.setdefault(canonical(requirement.name), requirement)
+        known.specifier &= requirement.specifier
+    return found
 
 
 def locked(environment: dict[str, str] | None = None) -> dict[str, str]:
@@ -55,7 +62,7 @@ def conda_python() -> str:
 
 def test_every_declared_package_is_locked_at_a_version_that_fits() -> None:
     lock = locked()
-    for name, requirement in requirements("test").items():
+    for name, requirement in requirements("workbook", "test").items():
         assert name in lock, f"{name} is not in requirements.lock; run make lock"
         assert requirement.specifier.contains(lock[name]), f"{name}: {lock[name]} is not {requirement.specifier}"
 
@@ -74,9 +81,9 @@ def test_the_locked_versions_are_those_installed() -> None:
 
 def test_conda_gets_the_declared_packages_at_the_locked_versions() -> None:
     (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
-    assert pip[-1] == "-e .", "fam_lib itself"
+    assert pip[-1] == "-e .", "fam_lib and workbook themselves"
     pins = {canonical(Requirement(line).name): Requirement(line) for line in pip[:-1]}
-    assert list(pins) == list(requirements()), "names and order as in pyproject.toml"
+    assert list(pins) == list(requirements("workbook")), "names and order as in pyproject.toml"
     assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(conda_python())
     python = {"python_version": conda_python(), "python_full_version": f"{conda_python()}.7"}
     lock = locked({**default_environment(), **python})
@@ -106,7 +113,7 @@ def imports(folder: str) -> set[str]:
     own = {"fam_lib", "workbook", *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
     names = {name for source in sources for name in imported(source)} - own - set(sys.stdlib_module_names)
     providers = packages_distributions()
-    known = requirements("test")
+    known = requirements("workbook", "test")
     found = set()
     for name in names:
         offers = {canonical(provider) for provider in providers.get(name, [f"missing-{name}"])}
@@ -114,8 +121,18 @@ def imports(folder: str) -> set[str]:
     return found
 
 
+def test_the_library_needs_three_packages() -> None:
+    assert list(requirements()) == ["torch", "numpy", "scipy"], "fam_lib shall work wherever torch does"
+
+
 @pytest.mark.parametrize(
-    ("folder", "groups"), [("fam_lib", ()), ("workbook", ("test",)), ("notebooks", ()), ("tests", ("test",))]
+    ("folder", "groups"),
+    [
+        ("fam_lib", ()),
+        ("workbook", ("workbook", "test")),
+        ("notebooks", ("workbook",)),
+        ("tests", ("workbook", "test")),
+    ],
 )
 def test_everything_imported_is_declared(folder: str, groups: tuple[str, ...]) -> None:
     undeclared = imports(folder) - set(requirements(*groups)) - (PEERS if folder == "workbook" else set())
@@ -123,8 +140,10 @@ def test_everything_imported_is_declared(folder: str, groups: tuple[str, ...]) -
 
 
 def test_everything_declared_is_used() -> None:
+    unused = set(requirements()) - imports("fam_lib")
+    assert not unused, f"pyproject.toml declares {unused}, which fam_lib does not import"
     used = imports("fam_lib") | imports("workbook") | imports("notebooks") | NOT_IMPORTED
-    unused = set(requirements()) - used
+    unused = set(requirements("workbook")) - used
     assert not unused, f"pyproject.toml declares {unused}, which nothing imports"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +23,7 @@ from fam_lib.similarity import cosine, spearman, ssim
 from workbook.cache import store
 from workbook.cache.digests import state_digest
 from workbook.cache.shards import remember
+from workbook.tables import interval_columns
 
 Finder = Callable[[nn.Module], nn.Module]  # finds a part of a network, in the model and in each of its copies
 
@@ -78,7 +78,7 @@ class RandomisedMaps:
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """What every network is asked about one chunk of images; see :func:`explain_randomised`."""
+    """What every network is asked; see :func:`explain_randomised`."""
 
     images: Tensor
     others: Tensor | None
@@ -87,6 +87,11 @@ class _Question:
     layer: str
     classifier: Finder | None
     seed: int
+
+    def about(self, chosen: Tensor) -> _Question:
+        """The same about some of the images."""
+        values = {name: getattr(self, name) for name in ("images", "others", "classes")}
+        return replace(self, **{name: None if x is None else x[chosen] for name, x in values.items()})
 
     def key(self, network: nn.Module) -> str:
         """Names the answer of a network."""
@@ -148,19 +153,14 @@ def explain_randomised(
             cache is damaged.
     """
     rows = [replace(find_method(name), rectify=False) for name in methods]
-    if others is None and any(row.reference == "other" for row in rows):
+    if any(row.reference == "other" for row in rows) and (others is None or len(others) != len(images)):
         raise ValueError("methods of the RAM family compare with another image: pass `others`, one for each image")
     asks_class = any(row.reference == "class" for row in rows)
     classes = _outputs(model, images, classifier).argmax(1) if asks_class else None
-    per_image = [[None] * len(images) if x is None else x.split(CHUNK) for x in (images, others, classes)]
-    questions = [_Question(*parts, rows, layer, classifier, seed) for parts in zip(*per_image, strict=False)]
-
-    def look(network: nn.Module) -> _Seen:
-        return _join([_look(network, question, cache) for question in questions])
-
-    trained = look(model)
+    question = _Question(images, others, classes, rows, layer, classifier, seed)
+    trained = _look(model, question, cache)
     networks = randomised(model, groups, scheme, seed, calibration=calibration)
-    steps, seen = zip(*((step, look(network)) for step, network in networks), strict=True)
+    steps, seen = zip(*((step, _look(network, question, cache)) for step, network in networks), strict=True)
     swapped = [{name: _swap(trained, other, name) for name in trained.alpha} for other in seen]
     return RandomisedMaps(
         scheme,
@@ -183,12 +183,18 @@ def _swap(trained: _Seen, other: _Seen, method: str) -> dict[str, Tensor]:
 
 
 def _look(network: nn.Module, question: _Question, cache: Path | None) -> _Seen:
-    path = cache / f"randomised-{question.key(network)}.pt" if cache else None
-    found = remember(path, partial(_explain, network, question))
+    found = remember(
+        cache,
+        len(question.images),
+        CHUNK,
+        lambda chosen: f"randomised-{question.about(chosen).key(network)}",
+        lambda chosen: _explain(network, question.about(chosen)),
+    )
+    layer = resolve_layer(network, question.layer)
     with evaluating(network):
         # A takes one forward and much room on a disk: it is not worth a file.
-        activations = run_with_layer(network, resolve_layer(network, question.layer), question.images)[0]
-    return _Seen(activations.float().cpu(), found["raw"], found["alpha"])
+        parts = [run_with_layer(network, layer, images)[0].float().cpu() for images in question.images.split(CHUNK)]
+    return _Seen(torch.cat(parts), found["raw"], found["alpha"])
 
 
 def _explain(network: nn.Module, question: _Question) -> dict[str, dict[str, Tensor]]:
@@ -215,14 +221,6 @@ def _outputs(model: nn.Module, images: Tensor, classifier: Finder | None = None)
     with evaluating(model):
         outputs = model(images)
         return classifier(model)(outputs) if classifier else outputs
-
-
-def _join(parts: Sequence[_Seen]) -> _Seen:
-    return _Seen(
-        torch.cat([part.activations for part in parts]),
-        {name: torch.cat([part.raw[name] for part in parts]) for name in parts[0].raw},
-        {name: torch.cat([part.alpha[name] for part in parts]) for name in parts[0].alpha},
-    )
 
 
 # ---- tables -------------------------------------------------------------------------------------------
@@ -328,6 +326,5 @@ def _head(dataset: str, method: str, scheme: str, step: int, layer: str, n: int)
 def _summaries(measures: dict[str, Tensor], seed: int) -> dict[str, float]:
     row = {}
     for name, values in measures.items():
-        summary = summarise(values, seed=seed)
-        row |= {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}
+        row |= interval_columns(name, summarise(values, seed=seed))
     return row

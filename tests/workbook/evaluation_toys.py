@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from timm.models import register_model
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from workbook.cache import shards
@@ -56,10 +59,16 @@ def blocks(root: Path, seed: int = 0) -> ReidData:
     return replace(load_market_layout(write_blocks(root, seed), "blocks"), synthetic=True)
 
 
+@register_model
+def toy_efficientnet(pretrained: bool = False, **options: object) -> nn.Module:
+    """timm's test network a quarter as wide: Score-FAM masks its 64 channels one by one, not 256."""
+    return timm.create_model("test_efficientnet", pretrained, channel_multiplier=0.25, **options)
+
+
 def tiny_model(seed: int = 0) -> ReidModel:
     """An untrained network of four identities whose features, logits and 6 x 3 maps differ from image to image."""
     torch.manual_seed(seed)
-    model = ReidModel("test_efficientnet", len(TRAIN_IDS), init="random")
+    model = ReidModel("toy_efficientnet", len(TRAIN_IDS), init="random")
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.momentum = None  # the statistics become those of the batch

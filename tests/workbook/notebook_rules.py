@@ -20,7 +20,7 @@ Cell = dict[str, Any]
 MARKER = "# NBVAL_CHECK_OUTPUT"
 TYPES = r"(list\[)*(bool|int|float|str)\]*"  # papermill does not see parameters of other types
 MAX_LINES = 20  # of a code cell, blank ones aside
-MAX_DEF = 5  # lines of a function; longer ones belong in fam_lib, where they are tested
+MAX_DEF = 5  # lines of a function; longer ones belong in a module, where they are tested
 MIN_MARKED = 2
 MIN_ALT = 30
 MAX_BYTES = 400_000
@@ -122,7 +122,7 @@ def short_cells(notebook: Notebook) -> Iterator[str]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                yield f"cell {n}: the class {node.name} belongs in fam_lib"
+                yield f"cell {n}: the class {node.name} belongs in a module"
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > MAX_DEF:

@@ -15,6 +15,7 @@ from fam_lib import Explanation, explain
 from fam_lib.explain import combine, to_saliency
 from fam_lib.faithfulness import Faithfulness, measure, ratio_of_means
 from fam_lib.masking import blend, explanation_mask, gaussian_blur
+from workbook.cache.context import Context
 from workbook.reid import evaluation
 from workbook.reid.ablation import ABLATED, ANY_LAYER, ablation_table
 from workbook.reid.model import ReidModel
@@ -41,7 +42,7 @@ def queries(model: ReidModel, tmp_path_factory: pytest.TempPathFactory) -> Queri
 
 @pytest.fixture(scope="module")
 def ablation(model: ReidModel, queries: Queries, cache: Path) -> pd.DataFrame:
-    return ablation_table(model, queries, SIZE, "toy", [LAYER], cache=cache, progress=False)
+    return ablation_table(model, queries, SIZE, "toy", [LAYER], context=Context(cache, progress=False))
 
 
 def expected_scores(
@@ -52,8 +53,7 @@ def expected_scores(
     images = (x, blend(x, baseline(x), mask(saliency)), baseline(x))
     with torch.no_grad():
         features = [model(each) for each in images]
-    gallery = (queries.gallery, queries.gallery_set.ids, queries.gallery_set.cams)
-    return measure(*features, queries.image_set.ids, queries.image_set.cams, *gallery, **options)
+    return measure(*features, queries.gallery, queries.labels, **options)
 
 
 def assert_row(ablation: pd.DataFrame, choice: str, setting: str, method: str, expected: Faithfulness) -> None:
@@ -81,17 +81,16 @@ def test_each_choice_begins_with_its_one_default(ablation: pd.DataFrame) -> None
 
 
 def test_without_other_layers_there_is_no_such_choice(model: ReidModel, queries: Queries, cache: Path) -> None:
-    frame = ablation_table(model, queries, SIZE, "toy", cache=cache, progress=False)
+    frame = ablation_table(model, queries, SIZE, "toy", context=Context(cache, progress=False))
     assert list(frame.choice.unique()) == [choice for choice in DEFAULTS if choice != "layer"]
 
 
 @pytest.fixture(scope="module")
 def usual(model: ReidModel, queries: Queries, cache: Path) -> pd.DataFrame:
     """The results of Table 2 for the same queries."""
-    maps = evaluation.explain_queries(model, queries, ABLATED, cache, progress=False)
-    return evaluation.score_queries(
-        model, queries, maps, {evaluation.EQ14: explanation_mask}, cache=cache, progress=False
-    )
+    maps = evaluation.explain_queries(model, queries, ABLATED, Context(cache, progress=False))
+    rules = {evaluation.EQ14: explanation_mask}
+    return evaluation.score_queries(model, queries, maps, rules, Context(cache, progress=False))
 
 
 def test_the_defaults_are_the_rows_of_table_2(ablation: pd.DataFrame, usual: pd.DataFrame) -> None:
@@ -188,7 +187,7 @@ def test_the_other_feature_retrieves_and_is_explained(
 def test_from_the_other_feature_the_names_are_swapped(model: ReidModel, queries: Queries, cache: Path) -> None:
     changed = model.returning("before_bn")
     again = look_up(changed, queries.image_set, queries.gallery_set, SIZE)
-    frame = ablation_table(changed, again, SIZE, "toy", cache=cache, progress=False)
+    frame = ablation_table(changed, again, SIZE, "toy", context=Context(cache, progress=False))
     block = frame[frame.choice == "feature"]
     assert block.setting.tolist() == ["before BN"] * 4 + ["after BN"] * 4
     assert block.default.tolist() == [True] * 4 + [False] * 4

@@ -10,11 +10,11 @@ from torch import nn
 
 from fam_lib import explain
 from fam_lib.capture import run_with_layer
-from toys import GapNet, assert_untouched, census, pictures, seeded
+from toys import GapNet, assert_untouched, census, pictures, seeded, summing
 from workbook import paths
-from workbook.benchmark import explaining, floor, table1
+from workbook.benchmark import explaining, floor
 from workbook.benchmark.agreement import agreement
-from workbook.benchmark.explaining import compare, main, measure
+from workbook.benchmark.explaining import compare, main, measure, table1
 from workbook.benchmark.floor import forward_costs
 from workbook.benchmark.memory import peak_beyond_now, peak_memory
 from workbook.benchmark.networks import Subject, narrow
@@ -150,12 +150,8 @@ def test_peak_memory_is_that_of_the_call_beyond_what_there_was():
     assert peak_beyond_now(lambda: kept.sum()) < 30
 
 
-def _summing(model: nn.Module, n: int):
-    return lambda: torch.ones(n).sum() + model.conv.weight.sum()
-
-
 def test_peak_memory_is_measured_in_a_process_of_its_own():
-    assert 40 <= peak_memory(_summing, seeded(GapNet()), 10_000_000) < 80
+    assert 40 <= peak_memory(summing, seeded(GapNet()), 10_000_000) < 80
 
 
 def test_where_the_system_cannot_tell_the_peak_the_error_says_so(monkeypatch, tmp_path):

@@ -13,7 +13,8 @@ from evaluation_toys import SIZE, blocks, tiny_model
 from fam_lib import explain
 from fam_lib.faithfulness import measure
 from fam_lib.masking import explanation_map, gaussian_blur
-from workbook.reid import budgeted
+from workbook.cache.context import Context
+from workbook.reid import budgeted, evaluation
 from workbook.reid.budgeted import budget_table
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import Queries, load_queries
@@ -28,7 +29,7 @@ def queries(model: ReidModel, tmp_path_factory: pytest.TempPathFactory) -> Queri
 
 @pytest.fixture(scope="module")
 def table(model: ReidModel, queries: Queries, cache: Path) -> pd.DataFrame:
-    return budget_table(model, queries, SHARES, cache, progress=False)
+    return budget_table(model, queries, SHARES, Context(cache, progress=False))
 
 
 @pytest.mark.parametrize("share", SHARES[:2])
@@ -54,8 +55,7 @@ def test_a_row_holds_what_the_maps_of_its_share_and_of_all_channels_give(model, 
     for suffix, saliency in (("", ours.saliency), ("_exact", exact.saliency)):
         with torch.no_grad():
             features = [model(images) for images in (x, explanation_map(x, b, saliency), b)]
-        gallery = (queries.gallery, queries.gallery_set.ids, queries.gallery_set.cams)
-        found = measure(*features, queries.image_set.ids, queries.image_set.cams, *gallery)
+        found = measure(*features, queries.gallery, queries.labels)
         expected |= {f"{name}{suffix}": 100 * getattr(found, name).nanmean().item() for name in ("as_drop", "ap_drop")}
     assert list(row.index) == list(expected)
     np.testing.assert_allclose(row.to_numpy(float), list(expected.values()), rtol=1e-3, atol=1e-3)
@@ -70,9 +70,16 @@ def test_a_budget_of_all_channels_changes_nothing(table):
 
 def test_a_second_call_finds_every_map_in_the_cache(model, queries, table, cache, monkeypatch):
     monkeypatch.setattr(budgeted, "explain", None)
-    pd.testing.assert_frame_equal(budget_table(model, queries, SHARES, cache, progress=False), table)
+    pd.testing.assert_frame_equal(budget_table(model, queries, SHARES, Context(cache, progress=False)), table)
+
+
+def test_the_exact_maps_are_those_of_table_2_whatever_the_seed(model, queries, table, cache, monkeypatch):
+    context = Context(cache, progress=False, seed=3)
+    evaluation.explain_queries(model, queries, ["uniform", "score-fam"], context)
+    monkeypatch.setattr(evaluation, "explain_all", None)
+    pd.testing.assert_frame_equal(budget_table(model, queries, SHARES, context), table)
 
 
 def test_another_network_does_not_find_them(queries, table, cache):
-    other = budget_table(tiny_model(seed=1), queries, SHARES[:1], cache, progress=False)
+    other = budget_table(tiny_model(seed=1), queries, SHARES[:1], Context(cache, progress=False))
     assert other.correlation[0] != table.correlation[0]

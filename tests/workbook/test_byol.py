@@ -23,16 +23,8 @@ from workbook import byol, paths
 from workbook.byol import BYOL, Views, analysis, byol_loss, footage, training
 from workbook.byol.analysis import extract, measure, measure_maps, nearest_correct
 from workbook.byol.config import PAPER, PRETEXTS, QUICK, BYOLConfig
-from workbook.byol.network import (
-    SimCLR,
-    make_backbone,
-    make_network,
-    make_optimiser,
-    peak_rate,
-    rate_at,
-    simclr_loss,
-    tau_at,
-)
+from workbook.byol.network import SimCLR, make_backbone, make_network, make_optimiser, simclr_loss
+from workbook.byol.schedule import peak_rate, rate_at, tau_at
 from workbook.byol.training import Checkpoint, milestones, spread
 from workbook.byol.views import batches, normalise
 

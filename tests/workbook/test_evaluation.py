@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +18,7 @@ from fam_lib import explain
 from fam_lib.faithfulness import measure
 from fam_lib.masking import explanation_map, explanation_mask, gaussian_blur, top_share_mask
 from workbook import paths
+from workbook.cache.context import Context
 from workbook.reid import evaluation
 from workbook.reid.data import ImageSet, ReidData
 from workbook.reid.evaluation import AREAS, EQ14, RULES, TABLE2_METHODS, baselines, saliencies
@@ -26,9 +26,20 @@ from workbook.reid.features import extract_features
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import Queries, choose, load_queries, look_up
 
-explain_queries = partial(evaluation.explain_queries, progress=False)
-score_queries = partial(evaluation.score_queries, progress=False)
 ONLY_EQ14 = {EQ14: explanation_mask}
+
+
+def explain_queries(
+    model: ReidModel, queries: Queries, methods: Sequence[str], cache: Path | None = None, seed: int = 0, **options
+) -> dict[str, Tensor]:
+    context = Context(cache, progress=False, seed=seed)
+    return evaluation.explain_queries(model, queries, methods, context, **options)
+
+
+def score_queries(
+    model: ReidModel, queries: Queries, maps: Mapping, rules: Mapping = RULES, cache: Path | None = None, **options
+) -> pd.DataFrame:
+    return evaluation.score_queries(model, queries, maps, rules, Context(cache, progress=False), **options)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +100,7 @@ def test_features_are_kept_by_network_feature_size_and_image(
 ) -> None:
     monkeypatch.setattr("workbook.reid.queries.FEATURE_SHARD", 4)
     seen: list[str] = []
+    context = Context(tmp_path / "cache", progress=False)
 
     def extract(network: ReidModel, image_set: ImageSet, size: tuple[int, int]) -> Tensor:
         seen.extend(path.name for path in image_set.paths)
@@ -98,12 +110,12 @@ def test_features_are_kept_by_network_feature_size_and_image(
 
     def computed(network: ReidModel = model, images: ReidData = data, size: tuple[int, int] = SIZE) -> list[str]:
         seen.clear()
-        load_queries(network, images, size, cache=tmp_path / "cache")
+        look_up(network, images.query, images.gallery, size, context=context)
         return list(seen)
 
     everything = [path.name for part in (data.query, data.gallery) for path in part.paths]
     assert computed() == everything and computed() == []
-    kept = load_queries(model, data, SIZE, top=3, cache=tmp_path / "cache")
+    kept = look_up(model, data.query, data.gallery, SIZE, top=3, context=context)
     monkeypatch.setattr("workbook.reid.features.BATCH", 4)
     assert torch.equal(kept.gallery, extract_features(model, data.gallery, SIZE))
     assert torch.equal(kept.best, queries.best)
@@ -222,8 +234,7 @@ def test_eq_14_results_are_those_of_an_independent_measurement(
     changed = explanation_map(queries.images, blurred, saliency)
     with torch.no_grad():
         x, e, b = (model(images) for images in (queries.images, changed, blurred))
-    labels = (queries.image_set.ids, queries.image_set.cams, queries.gallery, *labels_of(queries.gallery_set))
-    expected = measure(x, e, b, *labels, ap=ap)
+    expected = measure(x, e, b, queries.gallery, queries.labels, ap=ap)
     part = results[(results.method == method) & (results["keep"] == EQ14)]
     stem = {"standard": "ap", "trapezoid": "trapezoid"}[ap]
     for which in "xeb":
@@ -232,10 +243,6 @@ def test_eq_14_results_are_those_of_an_independent_measurement(
     assert part.area.tolist() == pytest.approx(explanation_mask(saliency).double().mean((1, 2)).tolist(), abs=1e-6)
     assert part.cosine.tolist() == pytest.approx(torch.cosine_similarity(x, e).tolist(), abs=1e-5)
     assert part.cosine_b.tolist() == pytest.approx(torch.cosine_similarity(x, b).tolist(), abs=1e-5)
-
-
-def labels_of(images: ImageSet) -> tuple[Tensor, Tensor]:
-    return images.ids, images.cams
 
 
 @pytest.mark.parametrize("keep", ["30", "without 30"])

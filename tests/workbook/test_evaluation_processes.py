@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from evaluation_toys import SIZE, tiny_model, write_blocks
-from workbook.cache.processes import leave
+from workbook.cache.context import Context
 from workbook.cache.store import write_json, write_text
 from workbook.reid import evaluation, experiment, queries
 from workbook.reid.budgeted import SHARES
@@ -64,7 +64,7 @@ def evaluate(fabric: Fabric, root: Path, cache: Path, killed: int | None = None)
         patch.setattr(evaluation, "explain_all", explaining)
         patch.setattr(evaluation, "_score_shard", scoring)
         data = load_market_layout(root, "blocks")
-        found = experiment.run(tiny_model(), data, SIZE, n_ablated=1, cache=cache, fabric=fabric, progress=False)
+        found = experiment.run(tiny_model(), data, SIZE, n_ablated=1, context=Context(cache, fabric, progress=False))
     tables = {
         "table2": table2("blocks", found.results),
         "equal area": equal_area_table("blocks", found.results),
@@ -76,11 +76,12 @@ def evaluate(fabric: Fabric, root: Path, cache: Path, killed: int | None = None)
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False))
     write_json(folder / "made.json", made)
-    leave(fabric)
 
 
-def in_two_processes(*arguments: object) -> None:
-    Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn").launch(evaluate, *arguments)
+def evaluate_twice(fabric: Fabric, root: Path, whole: Path, killed: Path) -> None:
+    """To the end in one folder, and in the other until process 1 is killed."""
+    evaluate(fabric, root, whole)
+    evaluate(fabric, root, killed, killed=1)
 
 
 def contents(cache: Path) -> dict[str, bytes]:
@@ -114,20 +115,30 @@ def alone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache
 
 
-def test_two_processes_share_the_shards_and_write_the_bytes_of_one(root: Path, alone: Path, tmp_path: Path) -> None:
-    in_two_processes(root, tmp_path)
-    assert contents(tmp_path) == contents(alone)
-    assert tables(tmp_path, 0) == tables(tmp_path, 1) == tables(alone)
-    assert made(tmp_path, 0) == made(tmp_path, 1) == ["maps"] * 3 + ["results"] * SCORED
+@pytest.fixture(scope="module")
+def shared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The caches of two processes, one of whole tables and one of a run in which process 1 was killed."""
+    whole, killed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("killed")
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn")
+    with pytest.raises(ProcessExitedException, match="process 1 terminated with signal SIGKILL"):
+        fabric.launch(evaluate_twice, root, whole, killed)
+    return whole, killed
+
+
+def test_two_processes_share_the_shards_and_write_the_bytes_of_one(alone: Path, shared: tuple[Path, Path]) -> None:
+    cache, _ = shared
+    assert contents(cache) == contents(alone)
+    assert tables(cache, 0) == tables(cache, 1) == tables(alone)
+    assert made(cache, 0) == made(cache, 1) == ["maps"] * 3 + ["results"] * SCORED
 
 
 def test_a_killed_process_ends_the_other_and_loses_its_unfinished_shard_only(
-    root: Path, alone: Path, tmp_path: Path
+    root: Path, alone: Path, shared: tuple[Path, Path]
 ) -> None:
-    with pytest.raises(ProcessExitedException, match="process 1 terminated with signal SIGKILL"):
-        in_two_processes(root, tmp_path, 1)
-    whole, kept = contents(alone), contents(tmp_path)
+    _, cache = shared
+    whole, kept = contents(alone), contents(cache)
     assert kept and kept.items() < whole.items()
-    evaluate(Fabric(accelerator="cpu", devices=1), root, tmp_path)
-    assert contents(tmp_path) == whole and tables(tmp_path) == tables(alone)
-    assert made(tmp_path).count("maps") < 6
+    assert not list(cache.glob("process *"))
+    evaluate(Fabric(accelerator="cpu", devices=1), root, cache)
+    assert contents(cache) == whole and tables(cache) == tables(alone)
+    assert made(cache).count("maps") < 6

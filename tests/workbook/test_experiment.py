@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from evaluation_toys import SIZE, blocks, killing
+from workbook.cache.context import Context
 from workbook.reid import evaluation, experiment
 from workbook.reid.ablation import ablation_table
 from workbook.reid.data import ReidData
@@ -17,7 +18,11 @@ from workbook.reid.experiment import Evidence
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import choose
 
-SETTINGS = {"n_queries": 4, "n_ablated": 2, "layers": ["backbone.blocks.3"], "seed": 1, "progress": False}
+SETTINGS = {"n_queries": 4, "n_ablated": 2, "layers": ["backbone.blocks.3"]}
+
+
+def seeded(cache: Path | None) -> Context:
+    return Context(cache, progress=False, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReidData:
 
 @pytest.fixture(scope="module")
 def evidence(model: ReidModel, data: ReidData, cache: Path) -> Evidence:
-    return experiment.run(model, data, SIZE, **SETTINGS, cache=cache)
+    return experiment.run(model, data, SIZE, **SETTINGS, context=seeded(cache))
 
 
 def test_the_evidence_is_of_the_queries_drawn_and_the_methods_of_table_2(evidence: Evidence, data: ReidData) -> None:
@@ -42,7 +47,7 @@ def test_the_evidence_is_of_the_queries_drawn_and_the_methods_of_table_2(evidenc
 def test_the_ablation_is_of_the_first_queries(evidence: Evidence, model: ReidModel, cache: Path) -> None:
     some = evidence.queries.subset(torch.arange(2))
     layers, label = SETTINGS["layers"], "blocks (synthetic)"
-    expected = ablation_table(model, some, SIZE, label, layers, seed=1, cache=cache, progress=False)
+    expected = ablation_table(model, some, SIZE, label, layers, seeded(cache))
     pd.testing.assert_frame_equal(evidence.ablation, expected, check_exact=True)
     assert (expected.n_queries == 2).all()
 
@@ -51,6 +56,7 @@ def test_the_ablation_is_of_the_first_queries(evidence: Evidence, model: ReidMod
 def test_none_stands_for_all(
     model: ReidModel,
     data: ReidData,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     n_queries: int,
     n_ablated: int,
@@ -62,7 +68,7 @@ def test_none_stands_for_all(
     monkeypatch.setattr(experiment, "ablation_table", lambda _, queries, *__, **___: asked.append(len(queries)))
     monkeypatch.setattr(experiment, "dependence_table", lambda *_: None)
     monkeypatch.setattr(experiment, "budget_table", lambda *_, **__: None)
-    experiment.run(model, data, SIZE, n_queries, n_ablated, progress=False)
+    experiment.run(model, data, SIZE, n_queries, n_ablated, context=seeded(tmp_path))
     assert tuple(asked) == expected
 
 
@@ -71,8 +77,8 @@ def test_three_kills_change_no_number(
 ) -> None:
     for shard in (5, 12, 25):  # among the maps, the results, the ablations
         with killing(monkeypatch, shard), pytest.raises(KeyboardInterrupt):
-            experiment.run(model, data, SIZE, **SETTINGS, cache=tmp_path)
-    resumed = experiment.run(model, data, SIZE, **SETTINGS, cache=tmp_path)
+            experiment.run(model, data, SIZE, **SETTINGS, context=seeded(tmp_path))
+    resumed = experiment.run(model, data, SIZE, **SETTINGS, context=seeded(tmp_path))
     for name, maps in evidence.maps.items():
         assert torch.equal(maps, resumed.maps[name])
     for table in ("results", "ablation", "dependence", "budget"):
@@ -87,5 +93,5 @@ def test_a_finished_run_computes_nothing_again(
 
     monkeypatch.setattr(evaluation, "explain_all", refuse)
     monkeypatch.setattr(evaluation, "_score_shard", refuse)
-    again = experiment.run(model, data, SIZE, **SETTINGS, cache=cache)
+    again = experiment.run(model, data, SIZE, **SETTINGS, context=seeded(cache))
     pd.testing.assert_frame_equal(again.results, evidence.results, check_exact=True)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation_toys import SIZE, TRAIN_IDS, blocks, tiny_model
+from evaluation_toys import SIZE, TRAIN_IDS, blocks
 from fam_lib import explain
 from fam_lib.faithfulness import summarise
+from workbook.cache.context import Context
 from workbook.images import load_images
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import explain_queries
@@ -34,18 +35,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReidData:
 
 
 @pytest.fixture(scope="module")
-def model() -> ReidModel:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
 def queries(model: ReidModel, data: ReidData) -> Queries:
     return load_queries(model, data, SIZE, top=3).subset(torch.arange(3))
 
 
 def maps_of(model: ReidModel, queries: Queries, cache: Path) -> dict[str, Tensor]:
     names = ["score-cam", "score-fam", "uniform", *runners_up(model)]
-    return explain_queries(model, queries, names, cache, progress=False)
+    return explain_queries(model, queries, names, Context(cache, progress=False))
 
 
 def ranked_classes(model: ReidModel, queries: Queries) -> Tensor:
@@ -75,7 +71,7 @@ def test_dependence_is_the_mean_correlation_between_maps_of_three_references(
     model: ReidModel, queries: Queries, tmp_path: Path
 ) -> None:
     maps, x = maps_of(model, queries, tmp_path), queries.images
-    frame = dependence_table("toy", model, queries, maps, tmp_path).set_index("statement")
+    frame = dependence_table("toy", model, queries, maps, Context(tmp_path, progress=False)).set_index("statement")
     assert list(frame.index) == STATEMENTS and (frame.n == 3).all() and (frame.dataset == "toy").all()
     classes = ranked_classes(model, queries)
     cams = [explain(model.as_classifier(), x, "score-cam", reference=classes[:, place]).cam for place in range(3)]
@@ -99,7 +95,7 @@ def test_a_query_with_a_flat_map_is_left_out(model: ReidModel, queries: Queries,
     for name in ("score-cam, class 3", "uniform"):
         maps[name] = maps[name].clone()
         maps[name][1] = 0.5
-    frame = dependence_table("toy", model, queries, maps, tmp_path)
+    frame = dependence_table("toy", model, queries, maps, Context(tmp_path, progress=False))
     assert frame.n.tolist() == [2, 3, 2]
 
 

@@ -149,7 +149,7 @@ BROKEN: dict[str, tuple[Callable[[rules.Notebook], Any], str]] = {
     "empty-cell": (source(7, "\n"), "cell 7 is empty"),
     "long-cell": (source(7, "a = 1\n\n" * 21), "cell 7 has 21 lines, at most 20"),
     "long-def": (source(7, LONG_DEF), "the function f has 6 lines, at most 5"),
-    "class": (source(7, "class A:\n    pass"), "the class A belongs in fam_lib"),
+    "class": (source(7, "class A:\n    pass"), "the class A belongs in a module"),
     "shell": (source(7, "! ls"), "cell 7 is not plain Python"),
     "magic": (source(7, "%matplotlib inline"), "cell 7 is not plain Python"),
     "little-prose": (lambda nb: nb["cells"].pop(2), "3 Markdown cells for 4 code cells"),

@@ -21,7 +21,7 @@ from torch import Tensor
 from fam_lib.masking import min_max, upsample
 from fam_lib.methods import METHODS
 from workbook import plots
-from workbook.plots import canvas, overlays, style
+from workbook.plots import canvas, charts, overlays, style
 from workbook.plots.charts import effective_channels
 
 PERSON, PHOTO = (64, 32), (48, 48)
@@ -481,11 +481,11 @@ def test_weights_histograms_count_every_channel() -> None:
 def test_correlation_is_pearsons() -> None:
     a, b = maps(3), maps(3, seed=8)
     b[2] = 0.0
-    got = plots.correlations(a, b)
+    got = charts._pearson(a, b)
     for i in range(2):
         assert got[i] == pytest.approx(np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1], abs=1e-6)
     assert np.isnan(got[2])
-    assert plots.correlations(a, 0.5 * a + 0.2)[0] == pytest.approx(1)
+    assert charts._pearson(a, 0.5 * a + 0.2)[0] == pytest.approx(1)
 
 
 def test_correlation_figure_counts_pixels_and_names_flat_maps() -> None:
@@ -495,13 +495,13 @@ def test_correlation_figure_counts_pixels_and_names_flat_maps() -> None:
     mesh = next(c for c in fig.axes[0].collections if isinstance(c, QuadMesh))
     assert np.nansum(mesh.get_array()) == a.numel()
     dots = fig.axes[1].lines[0].get_xdata()
-    np.testing.assert_allclose(dots, np.sort(plots.correlations(a, b)[:2]))
+    np.testing.assert_allclose(dots, np.sort(charts._pearson(a, b)[:2]))
     shown = texts(fig)
     assert "(b) one dot an image (1 flat, left out)" in shown and {"score-fam", "uniform", NOTE} <= set(shown)
     assert_legible(fig)
     with pytest.raises(ValueError, match="flat"):
         plots.fig_correlation(a, torch.zeros_like(a))
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match="of one shape"):
         plots.fig_correlation(a, b[:, :8])
 
 
@@ -662,6 +662,6 @@ def test_agreement_shows_the_mean_correlation_of_every_two_methods():
     first, second = rng.random((2, 3, 8, 4))
     fig = plots.fig_agreement({"a": first, "b": second, "a-again": first, "flat": np.ones((3, 8, 4))}, note="noise")
     shown = [[float(text.get_text()) for text in fig.axes[0].texts[3 * i : 3 * i + 3]] for i in range(3)]
-    r = plots.correlations(first, second).mean()
+    r = charts._pearson(first, second).mean()
     np.testing.assert_allclose(shown, [[1, r, 1], [r, 1, r], [1, r, 1]], atol=0.005)
     assert [tick.get_text() for tick in fig.axes[0].get_yticklabels()] == ["a", "b", "a-again"]

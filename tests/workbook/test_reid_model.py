@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from fam_lib.retrieval import cosine_similarity
+from fam_lib.features import cosine_similarity
 from reid_toys import SIZE, write_rectangles
 from workbook.images import load_images, normalise
 from workbook.reid.data import load_market_layout

@@ -163,9 +163,10 @@ def test_a_damaged_file_of_the_cache_is_named(linear: Linear, tmp_path: Path) ->
         check(linear, ["uniform"], cache=tmp_path)
 
 
-def test_methods_that_need_another_image_say_so(linear: Linear) -> None:
-    with pytest.raises(ValueError, match="`others`"):
-        check(linear, ["ram"], others=None)
+@pytest.mark.parametrize("others", [None, OTHERS[:3]])
+def test_methods_that_need_another_image_say_so(linear: Linear, others: Tensor | None) -> None:
+    with pytest.raises(ValueError, match="`others`, one for each image"):
+        check(linear, ["ram"], others=others)
 
 
 # ---- tables -------------------------------------------------------------------------------------------

@@ -9,13 +9,12 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from lightning_fabric import Fabric
 from torch import nn
 
 import toy_project as toys
-import workbook.prepare
 from evaluation_toys import SIZE
 from workbook import paths
+from workbook.cache.context import Context
 from workbook.reid import experiment, scale
 from workbook.reid.scale import Rates
 from workbook.run import evaluate
@@ -53,12 +52,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         calls.append(arguments)
         return "data", MODEL, SimpleNamespace(size=SIZE)
 
-    def run(*arguments: object, fabric: Fabric) -> None:
-        calls.append((*arguments, fabric.world_size))
+    def run(*arguments: object) -> None:
+        *asked, context = arguments
+        calls.append((*asked, context.seed, context.fabric.world_size))
+        assert context == Context(fabric=context.fabric, seed=context.seed), "the workbook's cache, with progress"
 
     for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(workbook.prepare, "prepare", prepare)
+    monkeypatch.setattr("workbook.prepare.prepare", prepare)
     monkeypatch.setattr(experiment, "run", run)
     return calls
 
@@ -100,7 +101,7 @@ def test_data_that_are_not_there_are_one_line(
     def missing(*_: str) -> None:
         raise FileNotFoundError("the data folder elsewhere does not exist")
 
-    monkeypatch.setattr(workbook.prepare, "prepare", missing)
+    monkeypatch.setattr("workbook.prepare.prepare", missing)
     assert evaluate.main(["few"]) == 1
     assert capsys.readouterr().err == "the data folder elsewhere does not exist\n"
     assert not asked

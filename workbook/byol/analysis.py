@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fam_lib.capture import evaluating
 from fam_lib.explain import explain_all, to_saliency
-from fam_lib.faithfulness import Summary, paired_difference, summarise
+from fam_lib.faithfulness import paired_difference, summarise
+from fam_lib.features import extract as features_of
 from fam_lib.localisation import energy_inside, map_area, map_entropy, pointing_game
 from workbook.byol.config import BYOLConfig
 from workbook.byol.training import Checkpoint
@@ -21,6 +20,7 @@ from workbook.byol.views import normalise
 from workbook.cache import store
 from workbook.cache.digests import state_digest
 from workbook.cache.shards import remember
+from workbook.tables import interval_columns
 
 CODE_VERSION = 1  # raise it when the maps of :func:`explain_checkpoints` change
 BATCH = 128  # images in one forward of :func:`extract`
@@ -29,13 +29,11 @@ Maps = Mapping[str, Mapping[str, Sequence[Tensor]]]  # map ("last", "earlier") -
 Measures = Mapping[str, Mapping[str, Sequence[Mapping[str, Tensor]]]]  # the same with :func:`measure` of the maps
 
 
-@torch.no_grad()
 def extract(backbone: nn.Module, images: Tensor, config: BYOLConfig) -> Tensor:
     """Features (N, D) float32 of uint8 images (N, 3, H, W), in eval mode."""
     device = next(backbone.parameters()).device
-    with evaluating(backbone):
-        parts = [backbone(normalise(part, config).to(device)).float().cpu() for part in images.split(BATCH)]
-    return torch.cat(parts)
+    batches = (normalise(part, config).to(device) for part in images.split(BATCH))
+    return torch.cat([features_of(backbone, batch).cpu() for batch in batches])
 
 
 def nearest_correct(features: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
@@ -88,56 +86,40 @@ def explain_checkpoints(
     Returns:
         method -> one tensor (N, h, w) for each checkpoint, on the layer's grid.
     """
-    found: dict[str, list[Tensor]] = {method: [] for method in methods}
-    for i, checkpoint in enumerate(checkpoints):
-        probe = probes[i] if probes else None
-        parts = []
-        for start in range(0, len(images), CHUNK):
-            some = slice(start, start + CHUNK)
-            asked = checkpoint, images[some], config, methods, layer, None if classes is None else classes[some], probe
-            path = cache and cache / f"{_key(*asked)}.pt"
-            parts.append(remember(path, partial(_explain, *asked)))
-        for method in methods:
-            found[method].append(torch.cat([part[method] for part in parts]))
-    return found
-
-
-def _key(
-    checkpoint: Checkpoint,
-    images: Tensor,
-    config: BYOLConfig,
-    methods: Sequence[str],
-    layer: str,
-    classes: Tensor | None,
-    probe: nn.Module | None,
-) -> str:
-    return store.key(
-        "byol", CODE_VERSION, state_digest(checkpoint.backbone), images.contiguous().numpy().tobytes(),
-        config.mean, config.std, list(methods), layer, None if classes is None else classes.tolist(),
-        state_digest(probe) if probe else None,
-    )  # fmt: skip
+    series = [
+        _explain(checkpoint.backbone, images, config, methods, layer, classes, probe, cache)
+        for checkpoint, probe in zip(checkpoints, probes or [None] * len(checkpoints), strict=True)
+    ]
+    return {method: [maps[method] for maps in series] for method in methods}
 
 
 def _explain(
-    checkpoint: Checkpoint,
+    backbone: nn.Module,
     images: Tensor,
     config: BYOLConfig,
     methods: Sequence[str],
     layer: str,
     classes: Tensor | None,
     probe: nn.Module | None,
+    cache: Path | None,
 ) -> dict[str, Tensor]:
-    """Raw maps by method."""
-    device = next(checkpoint.backbone.parameters()).device
-    explained = explain_all(
-        checkpoint.backbone,
-        normalise(images, config).to(device),
-        methods,
-        layer,
-        classes=classes,
-        classifier=probe,
-    )
-    return {method: explanation.cam.float().cpu() for method, explanation in explained.items()}
+    """Raw maps (N, h, w) of one network by method."""
+    device = next(backbone.parameters()).device
+
+    def name(chosen: Tensor) -> str:
+        return store.key(
+            "byol", CODE_VERSION, state_digest(backbone), images[chosen].contiguous().numpy().tobytes(),
+            config.mean, config.std, list(methods), layer, None if classes is None else classes[chosen].tolist(),
+            state_digest(probe) if probe else None,
+        )  # fmt: skip
+
+    def compute(chosen: Tensor) -> dict[str, Tensor]:
+        asked = None if classes is None else classes[chosen]
+        normalised = normalise(images[chosen], config).to(device)
+        found = explain_all(backbone, normalised, methods, layer, classes=asked, classifier=probe)
+        return {method: explanation.cam.float().cpu() for method, explanation in found.items()}
+
+    return remember(cache, len(images), CHUNK, name, compute)
 
 
 def measure(cams: Tensor, masks: Tensor) -> dict[str, Tensor]:
@@ -207,7 +189,7 @@ def checkpoint_table(
                 row |= {"map": which, "layer": layers[which], "method": method, "n": len(values["energy"])}
                 row["foreground"] = foreground
                 for name, value in {**values, "knn": 100 * correct[i].double()}.items():
-                    row |= columns(name, summarise(value, seed=seed))
+                    row |= interval_columns(name, summarise(value, seed=seed))
                 rows.append(row | {"undefined": int(values["energy"].isnan().sum()), "loss": checkpoint.loss})
     return pd.DataFrame(rows)
 
@@ -247,8 +229,3 @@ def changes_table(
                 row |= {"to_share": checkpoints[j].epoch / checkpoints[-1].epoch}
                 rows.append(row | {"change": change.mean, "lo": change.lo, "hi": change.hi, "n": change.n})
     return pd.DataFrame(rows)
-
-
-def columns(name: str, summary: Summary) -> dict[str, float]:
-    """A mean and the ends of its interval as the columns ``name``, ``name_lo`` and ``name_hi`` of a table."""
-    return {name: summary.mean, f"{name}_lo": summary.lo, f"{name}_hi": summary.hi}

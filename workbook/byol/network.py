@@ -1,8 +1,7 @@
-"""The networks of the two pretext tasks and their losses, the optimiser and the schedules.
+"""The networks of the two pretext tasks, their losses, and the optimiser.
 
-BYOL's loss is DeepMind's ``2 (c(p0, z1) + c(p1, z0))`` with c the negative cosine. tau and the learning rate follow
-their schedules step by step, not epoch by epoch. Biases and norm layers are neither decayed nor, with LARS,
-adapted. The target's batch norms keep statistics of their own, from its own forwards.
+BYOL's loss is DeepMind's ``2 (c(p0, z1) + c(p1, z0))`` with c the negative cosine. Biases and norm layers are neither
+decayed nor, with LARS, adapted. The target's batch norms keep statistics of their own, from its own forwards.
 
 SimCLR (Chen et al., 2020) is the second task, for comparison: the same backbone, views, optimiser and learning rates,
 so that the task is all that differs. (SimCLR's own recipe has symmetric views.)
@@ -18,11 +17,11 @@ from lightly.loss import NegativeCosineSimilarity, NTXentLoss
 from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead, SimCLRProjectionHead
 from lightly.models.utils import deactivate_requires_grad, get_weight_decay_parameters, update_momentum
 from lightly.utils.lars import LARS
-from lightly.utils.scheduler import cosine_schedule, cosine_warmup_schedule
 from torch import Tensor, nn
 
 from workbook.byol.config import BYOLConfig
-from workbook.byol.views import private_random_state
+from workbook.byol.schedule import peak_rate
+from workbook.random_state import private_random_state
 
 TEMPERATURE = 0.5  # of SimCLR's loss: its authors' for small pictures, and lightly's
 
@@ -120,25 +119,3 @@ def make_optimiser(model: BYOL | SimCLR, config: BYOLConfig) -> torch.optim.Opti
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9)
     return LARS(groups, lr=rate, momentum=0.9)
-
-
-def peak_rate(config: BYOLConfig) -> float:
-    """The learning rate after warm-up: the linear scaling rule."""
-    return config.learning_rate * config.batch_size / 256
-
-
-def rate_at(step: int, steps_per_epoch: int, config: BYOLConfig) -> float:
-    """Learning rate of a step, counted from 0: linear warm-up that ends at the peak, then cosine to 0."""
-    return cosine_warmup_schedule(
-        step,
-        max_steps=config.epochs * steps_per_epoch,
-        start_value=peak_rate(config),
-        end_value=0.0,
-        warmup_steps=config.warmup_epochs * steps_per_epoch,
-        warmup_start_value=0.0,
-    )
-
-
-def tau_at(step: int, steps_per_epoch: int, config: BYOLConfig) -> float:
-    """Momentum after a step, counted from 0: 1 - (1 - tau) (cos(pi t / (T - 1)) + 1) / 2."""
-    return cosine_schedule(step, config.epochs * steps_per_epoch, config.tau, 1.0)

@@ -18,9 +18,10 @@ from scipy.stats import t
 from fam_lib.faithfulness import LEVEL, Summary
 from fam_lib.localisation import region_share
 from workbook import paths
-from workbook.byol.analysis import columns, explain_checkpoints, measure_maps
+from workbook.byol.analysis import explain_checkpoints, measure_maps
 from workbook.byol.experiments import Experiment
 from workbook.byol.training import Checkpoint, train_byol
+from workbook.tables import interval_columns
 
 UNTRAINED = "untrained"  # stands among the pretext tasks: what the weights at the start are worth
 MEASURES = ("energy", "pointing", "area", "entropy", "knn")
@@ -111,8 +112,8 @@ def pretext_table(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
     for group, own in runs.join(base, on=training).groupby(what, sort=False):
         row = {**dict(zip(what, group, strict=True)), "n_seeds": len(own)}
         for name in MEASURES:
-            row |= columns(name, over_seeds(own[name]))
-            row |= columns(f"{name}_diff", over_seeds(own[name] - own[f"{name}_base"]))
+            row |= interval_columns(name, over_seeds(own[name]))
+            row |= interval_columns(f"{name}_diff", over_seeds(own[name] - own[f"{name}_base"]))
         rows.append(row)
     return pd.DataFrame(rows)
 

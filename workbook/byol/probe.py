@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fam_lib.faithfulness import paired_difference, summarise
 from fam_lib.similarity import spearman
-from workbook.byol.analysis import columns, measure
+from workbook.byol.analysis import measure
 from workbook.byol.training import Checkpoint
+from workbook.tables import interval_columns
 
 STEPS = 200  # of L-BFGS; on a few hundred features it ends long before
 DECAY = 1e-2  # on the weights for standardised features; the bias has none
@@ -86,6 +87,6 @@ def probe_table(
                 "excess": paired_difference(energy[method], energy["grad-cam"], seed=seed),
                 "spearman": summarise(spearman(cams[i], maps["grad-cam"][i]), seed=seed),
             }.items():
-                row |= columns(name, summary)
+                row |= interval_columns(name, summary)
             rows.append(row)
     return pd.DataFrame(rows)

@@ -18,10 +18,12 @@ from torch.utils.data import DataLoader
 from fam_lib.randomize import estimate_statistics
 from workbook import paths
 from workbook.byol.config import BYOLConfig
-from workbook.byol.network import BYOL, SimCLR, make_backbone, make_network, make_optimiser, rate_at, tau_at
+from workbook.byol.network import BYOL, SimCLR, make_backbone, make_network, make_optimiser
 from workbook.byol.pictures import PictureFolder
-from workbook.byol.views import Views, batches, normalise, private_random_state
+from workbook.byol.schedule import rate_at, tau_at
+from workbook.byol.views import Views, batches, normalise
 from workbook.cache import shards, store
+from workbook.random_state import private_random_state
 
 SHARES = (0.4, 0.7, 1.0)  # of the schedule: the paper's epochs 80, 140 and 200 of 200
 CALIBRATION_IMAGES = 256  # for the batch norms of the untrained network

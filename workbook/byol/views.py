@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import numpy as np
 import torch
 from lightly.transforms import BYOLTransform
 from lightly.transforms.byol_transform import BYOLView1Transform, BYOLView2Transform
@@ -17,6 +13,8 @@ from torchvision.transforms.functional import to_pil_image
 
 from workbook.byol.config import BYOLConfig
 from workbook.byol.pictures import PictureFolder
+from workbook.images import normalise as normalise_colours
+from workbook.random_state import private_random_state
 
 
 def make_views(config: BYOLConfig) -> BYOLTransform:
@@ -63,21 +61,4 @@ def batches(
 
 def normalise(images: Tensor, config: BYOLConfig) -> Tensor:
     """uint8 (N, 3, H, W) -> float32, as the backbone of ``config`` wants them."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
-    return (images.float() / 255 - mean) / std
-
-
-@contextmanager
-def private_random_state(seed: int) -> Iterator[None]:
-    """The three global generators start from the seed inside, and are afterwards as they were."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            # lightly's blur and solarisation draw from NumPy, torchvision's transforms from torch's CPU generator.
-            torch.default_generator.manual_seed(seed)
-            np.random.seed(seed)
-            random.seed(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)
+    return normalise_colours(images.float() / 255, config.mean, config.std)

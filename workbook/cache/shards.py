@@ -8,47 +8,59 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from workbook.cache.context import Context
 from workbook.cache.store import atomic_path
 
+QUIET = Context(progress=False)
 
-def remember(path: Path | None, compute: Callable[[], Any]) -> Any:
-    """The result in a file of the cache, computed and written first if it is not there.
+
+def remember(
+    folder: Path | None,
+    total: int,
+    size: int,
+    name: Callable[[Tensor], str],
+    compute: Callable[[Tensor], Any],
+    what: str = "",
+    context: Context = QUIET,
+) -> Any:
+    """A result for each of many items: computed shard by shard, a file each, or read where the file is there.
 
     Args:
-        path: the file, named by everything that goes into the result; None computes without a cache.
-        compute: gives tensors, or dictionaries and lists of tensors and numbers.
+        folder: of the files; None keeps nothing.
+        total: number of items, for instance images.
+        size: items of a shard; the last may have fewer.
+        name: positions (n,) of a shard's items -> its file's name without suffix, made from all that goes into it.
+        compute: positions (n,) -> tensors (n, ...), in dictionaries of any depth.
+        what: for the progress bar.
+        context: who shares the work.
+
+    Returns:
+        What `compute` gives, of all items.
 
     Raises:
-        ValueError: the file cannot be read.
+        ValueError: a file cannot be read.
     """
-    if path is None:
-        return compute()
-    if not path.exists():
-        save(path, compute())
-    return load(path)
-
-
-def remember_each(
-    files: Sequence[Path], compute: Callable[[int], Any], what: str, fabric: Fabric | None, progress: bool
-) -> list[Any]:
-    """:func:`remember` for every one of some files, which several processes share; see :func:`make_missing`.
-
-    Args:
-        files: named as in :func:`remember`.
-        compute: gives what belongs in the file of this number.
-        what: for the progress bar.
-        fabric: the processes; None is this one alone.
-        progress: show the bar.
-    """
+    shards = torch.arange(total).split(size)
+    if folder is None:
+        return _joined([compute(shard) for shard in shards])
+    files = [folder / f"{name(shard)}.pt" for shard in shards]
 
     def make(number: int) -> None:
         if not files[number].exists():  # else someone was faster
-            save(files[number], compute(number))
+            save(files[number], compute(shards[number]))
 
-    make_missing([[path] for path in files], make, what, fabric, progress)
-    return [load(path) for path in files]
+    make_missing([[path] for path in files], make, what, context)
+    return _joined([load(path) for path in files])
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Tensors one after the other; dictionaries name by name."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
 
 
 def save(path: Path, result: Any) -> None:
@@ -78,24 +90,21 @@ def damaged(path: Path) -> ValueError:
     return ValueError(f"{path} in the cache is damaged: delete it and run again")
 
 
-def make_missing(
-    files: Sequence[Sequence[Path]], make: Callable[[int], None], what: str, fabric: Fabric | None, progress: bool
-) -> None:
+def make_missing(files: Sequence[Sequence[Path]], make: Callable[[int], None], what: str, context: Context) -> None:
     """Have the processes make all shards of which a file is missing, and wait until all of them are there.
 
     Args:
         files: of each shard.
         make: makes what is missing of one shard, given by its number.
         what: for the progress bar of the first process, which shows its own share.
-        fabric: the processes; None is this one alone.
-        progress: show the bar.
+        context: which processes, and whether they show the bar.
     """
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    fabric = context.fabric or Fabric(accelerator="cpu", devices=1)
     # One process says what is missing: the others might look when a part of it is there already.
     missing = fabric.broadcast(_missing(files))
     share = missing[fabric.global_rank :: fabric.world_size]
     what += f", 1 of {fabric.world_size} processes" if fabric.world_size > 1 else ""
-    for shard in tqdm(share, what, unit="shard", disable=not (progress and share and fabric.is_global_zero)):
+    for shard in tqdm(share, what, unit="shard", disable=not (context.progress and share and fabric.is_global_zero)):
         make(shard)
     fabric.barrier()
     # Where a shared folder shows a new file late, or another machine ranks the gallery differently.

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_mask
 from fam_lib.methods import METHODS, Method
 from fam_lib.weighting import Probe, masked_scores
-from workbook import paths
+from workbook.cache.context import ALONE, Context
 from workbook.reid.evaluation import BLURRED, EQ14, baselines, explain_queries, score_queries
 from workbook.reid.model import Feature, ReidModel
 from workbook.reid.queries import Queries, look_up
@@ -57,11 +55,7 @@ def ablation_table(
     size: tuple[int, int],
     dataset: str,
     layers: Sequence[str] = (),
-    *,
-    seed: int = 0,
-    cache: Path | None = None,
-    fabric: Fabric | None = None,
-    progress: bool = True,
+    context: Context = ALONE,
 ) -> pd.DataFrame:
     """Every choice varied alone, for some methods; each choice begins with what Table 2 uses, its default.
 
@@ -71,17 +65,13 @@ def ablation_table(
         size: (H, W) of the input.
         dataset: name for the first column.
         layers: dotted names of other layers to explain.
-        seed: of the random controls.
-        cache: folder of the shards; None is the workbook's cache.
-        fabric: processes that share the work, as in :func:`workbook.reid.evaluation.explain_queries`.
-        progress: show progress bars.
+        context: where and how to compute.
 
     Returns:
         Columns dataset, choice, setting, default, method, n_queries, the columns of Eq. 15-17 and retained_area.
         An average of another kind (ratio of means) has no interval.
     """
-    explain = partial(explain_queries, cache=cache, seed=seed, fabric=fabric, progress=progress)
-    score = partial(score_queries, cache=cache, fabric=fabric, progress=progress)
+    explain, score = (partial(function, context=context) for function in (explain_queries, score_queries))
     thresholds = {
         _zones(*zones): partial(explanation_mask, low=zones[0], high=zones[1], delta=zones[2]) for zones in ZONES
     }
@@ -125,9 +115,7 @@ def ablation_table(
     add_default("feature", FEATURES[model.feature])
     for feature in [feature for feature in FEATURES if feature != model.feature]:
         changed = model.returning(feature)
-        again = look_up(
-            changed, queries.image_set, queries.gallery_set, size, cache=cache or paths.CACHE, fabric=fabric
-        )
+        again = look_up(changed, queries.image_set, queries.gallery_set, size, context=context)
         other = explain(changed, again, ABLATED)
         add("feature", FEATURES[feature], score(changed, again, other, eq14))
     return pd.DataFrame(table)

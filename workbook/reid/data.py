@@ -18,10 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fam_lib.retrieval import JUNK_ID
+
 TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER = "bounding_box_train", "query", "bounding_box_test"
 OFFICIAL_FOLDER = "Market-1501-v15.09.15"
 IMAGE_SUFFIXES = (".jpg", ".png")
-JUNK_ID, DISTRACTOR_ID = -1, 0
+DISTRACTOR_ID = 0
 _NAME = re.compile(r"(?P<id>-?\d+)_c(?P<camera>\d+)(?:s\d+)?_.")
 
 

@@ -17,17 +17,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from fam_lib.capture import evaluating, resolve_layer
+from fam_lib.capture import resolve_layer
 from fam_lib.explain import explain_all, is_flat, to_saliency
 from fam_lib.faithfulness import EQUAL_AREAS, retained_area
+from fam_lib.features import extract, inner_products, unit_rows
 from fam_lib.masking import blend, explanation_mask, gaussian_blur, top_share_mask
 from fam_lib.methods import METHODS, Method, find_method
-from fam_lib.retrieval import Ranking, inner_products, rank, unit_rows
-from workbook import paths
+from fam_lib.retrieval import Ranking, rank
 from workbook.cache import shards
+from workbook.cache.context import ALONE, Context
 from workbook.cache.digests import state_digest
 from workbook.cache.store import atomic_path, key
 from workbook.reid.model import ReidModel
@@ -60,14 +60,11 @@ def explain_queries(
     model: ReidModel,
     queries: Queries,
     methods: Sequence[str | Method] = TABLE2_METHODS,
-    cache: Path | None = None,
+    context: Context = ALONE,
     *,
     layer: str | None = None,
     baseline: str = BLURRED,
     other: int = 0,
-    seed: int = 0,
-    fabric: Fabric | None = None,
-    progress: bool = True,
 ) -> dict[str, Tensor]:
     """The raw map of every query by every method, resumable.
 
@@ -75,22 +72,19 @@ def explain_queries(
         model: the network; class targets are read off its identity classifier.
         queries: what to explain.
         methods: names of :data:`fam_lib.METHODS`, or rows of your own, which the cache knows by their names.
-        cache: folder of the shards; None is the workbook's cache.
+        context: where and how to compute.
         layer: dotted name; None is the last map of the backbone.
         baseline: a name of :func:`baselines`, what the masked-score methods blend with.
         other: place in the rank list, from 0, of the image that the RAM family compares with (Section 4.1: the
             first).
-        seed: of the random controls.
-        fabric: processes that share the work; all of them make this call. None is one process.
-        progress: show a progress bar with the time left on stderr.
 
     Returns:
         method -> (Q, h, w), the `cam` of :class:`fam_lib.Explanation`.
     """
     rows = [find_method(method) if isinstance(method, str) else method for method in methods]
-    folder = (cache or paths.CACHE) / "maps"
+    folder = context.folder("maps")
     device = next(model.parameters()).device
-    seen_by = [*network_parts(model, queries), layer or "", baseline, seed]
+    seen_by = [*network_parts(model, queries), layer or "", baseline, context.seed]
     explained = model.layer if layer is None else resolve_layer(model, layer)
     parts = torch.arange(len(queries)).split(MAP_SHARD)
 
@@ -107,7 +101,7 @@ def explain_queries(
         if not missing:  # someone else was faster
             return
         made = explain_all(
-            model, queries.images[numbers].to(device), missing, explained, seed=seed,
+            model, queries.images[numbers].to(device), missing, explained, seed=context.seed,
             other=queries.gallery[queries.best[numbers, other]].to(device), classifier=model.head,
             baseline=baselines(model)[baseline],
         )  # fmt: skip
@@ -115,7 +109,7 @@ def explain_queries(
             shards.save(files[shard][name], explanation.cam.cpu())
 
     files = [files_of(numbers) for numbers in parts]
-    shards.make_missing([list(named.values()) for named in files], make, "maps", fabric, progress)
+    shards.make_missing([list(named.values()) for named in files], make, "maps", context)
     return {row.name: torch.cat([shards.load(named[row.name]) for named in files]) for row in rows}
 
 
@@ -163,11 +157,9 @@ def score_queries(
     queries: Queries,
     maps: Mapping[str, Tensor],
     rules: Mapping[str, Rule] = RULES,
-    cache: Path | None = None,
+    context: Context = ALONE,
     *,
     baseline: str = BLURRED,
-    fabric: Fabric | None = None,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Retrieve with every explanation map of every query, resumable.
 
@@ -179,10 +171,8 @@ def score_queries(
         queries: whose maps these are.
         maps: method -> (Q, h, w), from :func:`explain_queries`.
         rules: name -> which pixels are kept; the cache knows them by their names.
-        cache: folder of the shards; None is the workbook's cache.
+        context: where and how to compute.
         baseline: a name of :func:`baselines`.
-        fabric: processes that share the work, as in :func:`explain_queries`.
-        progress: show a progress bar with the time left on stderr.
 
     Returns:
         One row for each method, rule and query, with
@@ -193,7 +183,7 @@ def score_queries(
         - ap_x, ap_e, ap_b and trapezoid_x, trapezoid_e, trapezoid_b: the two average precisions (Eq. 16, 17).
           A query without a true match has NaN.
     """
-    folder = (cache or paths.CACHE) / "results"
+    folder = context.folder("results")
     seen_by = [*network_parts(model, queries), baseline, list(rules), queries.gallery_fingerprint]
     parts = torch.arange(len(queries)).split(SCORE_SHARD)
     images = [fingerprint(queries.image_set.subset(numbers)) for numbers in parts]
@@ -214,7 +204,7 @@ def score_queries(
         with atomic_path(files[shard]) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
 
-    shards.make_missing([[path] for path in files], make, "results", fabric, progress)
+    shards.make_missing([[path] for path in files], make, "results", context)
     # What was just written is read again, so that a run gives the same digits the second time.
     frames = [
         _read_results(path, len(rules) * len(numbers)).assign(method=name)
@@ -248,13 +238,10 @@ def _score_shard(
     blank = baselines(model)[baseline](images)
     masks = {name: rule(saliency) for name, rule in rules.items()}
     # One forward and one product for each of X, B and the E, all of the same shape: E = X then gives equal bits.
-    features = [_features(model, x) for x in (images, blank, *(blend(images, blank, m) for m in masks.values()))]
+    features = [extract(model, x) for x in (images, blank, *(blend(images, blank, m) for m in masks.values()))]
     n, times = len(queries), len(features)
-    ranking = rank(
-        torch.cat([inner_products(unit_rows("query's", f), gallery) for f in features]),
-        queries.image_set.ids.repeat(times), queries.image_set.cams.repeat(times),
-        queries.gallery_set.ids, queries.gallery_set.cams,
-    )  # fmt: skip
+    similarity = torch.cat([inner_products(unit_rows("query's", f), gallery) for f in features])
+    ranking = rank(similarity, queries.labels.of_queries(torch.arange(n).repeat(times)))
     x, b, *e = (_scores(ranking, slice(start, start + n)) for start in range(0, n * times, n))
     cosines = [torch.cosine_similarity(features[0], f).cpu() for f in features[1:]]
     shared = {f"{name}_{suffix}": v for suffix, values in (("x", x), ("b", b)) for name, v in values.items()}
@@ -279,9 +266,3 @@ def _scores(ranking: Ranking, part: slice) -> dict[str, Tensor]:
         "ap": ranking.ap[part],
         "trapezoid": ranking.ap_trapezoid[part],
     }
-
-
-@torch.inference_mode()
-def _features(model: ReidModel, images: Tensor) -> Tensor:
-    with evaluating(model):
-        return model(images).float()

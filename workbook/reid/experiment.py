@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from workbook import paths
+from workbook.cache.context import ALONE, Context
 from workbook.reid.ablation import REWEIGHTED, ablation_table
 from workbook.reid.budgeted import budget_table
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import TABLE2_METHODS, explain_queries, score_queries
 from workbook.reid.model import ReidModel
 from workbook.reid.motivation import dependence_table, runners_up
-from workbook.reid.queries import Queries, load_queries
+from workbook.reid.queries import Queries, choose, look_up
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +48,7 @@ def run(
     n_queries: int = 0,
     n_ablated: int = 0,
     layers: Sequence[str] = (),
-    seed: int = 0,
-    cache: Path | None = None,
-    fabric: Fabric | None = None,
-    progress: bool = True,
+    context: Context = ALONE,
 ) -> Evidence:
     """Explain the queries by every method, measure the maps, and vary the choices behind them.
 
@@ -68,26 +63,20 @@ def run(
         n_queries: queries to evaluate, drawn by the seed; 0 takes all.
         n_ablated: the first so many of them serve the ablations; 0 takes all.
         layers: dotted names of other layers to explain in the ablation.
-        seed: of the draw and of the random controls.
-        cache: folder, the same for all processes; None is the workbook's cache.
-        fabric: processes that share the work; all of them make this call. None is one process.
-        progress: show progress bars with the time left on stderr.
+        context: where and how to compute.
     """
-    queries = load_queries(
-        model, data, size, n_queries, seed, cache=cache or paths.CACHE, fabric=fabric, progress=progress
-    )
+    chosen = choose(data.query, n_queries, context.seed)
+    queries = look_up(model, chosen, data.gallery, size, context=context)
     # What Score-FAM with other weights and Score-CAM of other classes need is read off the same forwards.
     methods = [*TABLE2_METHODS, *REWEIGHTED.values(), *runners_up(model)]
-    maps = explain_queries(model, queries, methods, cache, seed=seed, fabric=fabric, progress=progress)
+    maps = explain_queries(model, queries, methods, context)
     shown = {name: maps[name] for name in TABLE2_METHODS}
     some = queries.subset(torch.arange(len(queries))[: n_ablated or None])
     return Evidence(
         queries=queries,
         maps=shown,
-        results=score_queries(model, queries, shown, cache=cache, fabric=fabric, progress=progress),
-        ablation=ablation_table(
-            model, some, size, data.label, layers, seed=seed, cache=cache, fabric=fabric, progress=progress
-        ),
-        dependence=dependence_table(data.label, model, queries, maps, cache, seed, fabric),
-        budget=budget_table(model, queries, cache=cache, fabric=fabric, progress=progress),
+        results=score_queries(model, queries, shown, context=context),
+        ablation=ablation_table(model, some, size, data.label, layers, context),
+        dependence=dependence_table(data.label, model, queries, maps, context),
+        budget=budget_table(model, queries, context=context),
     )

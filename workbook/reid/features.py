@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fam_lib.capture import evaluating
-from fam_lib.retrieval import cmc, evaluate, mean_ap
+from fam_lib.features import extract
+from fam_lib.retrieval import Labels, cmc, evaluate, mean_ap
 from workbook.images import load_images, normalise
 from workbook.reid.data import ImageSet, ReidData
 from workbook.reid.model import ReidModel
@@ -23,12 +23,7 @@ class RetrievalScores(NamedTuple):
     mean_ap: float
 
 
-@torch.inference_mode()
-def extract_features(
-    model: ReidModel,
-    image_set: ImageSet,
-    size: tuple[int, int],
-) -> Tensor:
+def extract_features(model: ReidModel, image_set: ImageSet, size: tuple[int, int]) -> Tensor:
     """Compute the retrieval feature of every image of a set, in eval mode; the model's mode is restored.
 
     Args:
@@ -45,24 +40,13 @@ def extract_features(
     if len(image_set) == 0:
         raise ValueError("image_set is empty: there is no feature to extract")
     device = next(model.parameters()).device
-    features = []
-    with evaluating(model):
-        for start in range(0, len(image_set), BATCH):
-            images = load_images(image_set.paths[start : start + BATCH], size)
-            features.append(model(normalise(images, model.mean, model.std).to(device)).float().cpu())
-    return torch.cat(features)
+    batches = (load_images(image_set.paths[i : i + BATCH], size) for i in range(0, len(image_set), BATCH))
+    return torch.cat([extract(model, normalise(x, model.mean, model.std).to(device)).cpu() for x in batches])
 
 
 def retrieval_scores(model: ReidModel, data: ReidData, size: tuple[int, int]) -> RetrievalScores:
     """Rank-1 and mAP (standard AP) of a network: its queries ranked by cosine similarity, Market1501
     rules."""
-    query, gallery = data.query, data.gallery
-    ranking = evaluate(
-        extract_features(model, query, size),
-        query.ids,
-        query.cams,
-        extract_features(model, gallery, size),
-        gallery.ids,
-        gallery.cams,
-    )
+    query, gallery = (extract_features(model, images, size) for images in (data.query, data.gallery))
+    ranking = evaluate(query, gallery, Labels(data.query.ids, data.query.cams, data.gallery.ids, data.gallery.cams))
     return RetrievalScores(rank_1=cmc(ranking, (1,))[1], mean_ap=mean_ap(ranking))

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
-from pathlib import Path
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from fam_lib.capture import evaluating
-from fam_lib.explain import Explainer
+from fam_lib.explain import explain
 from fam_lib.faithfulness import summarise
 from fam_lib.methods import METHODS, Method
 from fam_lib.similarity import pearson
 from fam_lib.targets import class_confidence
+from workbook.cache.context import ALONE, Context
 from workbook.images import load_images
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import explain_queries
@@ -50,9 +49,7 @@ def dependence_table(
     model: ReidModel,
     queries: Queries,
     maps: Mapping[str, Tensor],
-    cache: Path | None = None,
-    seed: int = 0,
-    fabric: Fabric | None = None,
+    context: Context = ALONE,
 ) -> pd.DataFrame:
     """How alike the maps of one query are for several references; 1 means that the reference does not matter.
 
@@ -61,17 +58,12 @@ def dependence_table(
         model: the network.
         queries: whose maps these are.
         maps: of :func:`explain_queries`, with the rows of :func:`runners_up`, score-fam and uniform.
-        cache: folder of the shards; None is the workbook's cache.
-        seed: of the random controls.
-        fabric: processes that share the work, as in :func:`workbook.reid.evaluation.explain_queries`.
+        context: where and how to compute.
 
     Returns:
         Columns dataset, statement, value (mean over queries of Pearson's r between raw maps), lo, hi, n.
     """
-    rams = [
-        explain_queries(model, queries, ["ram"], cache, other=place, seed=seed, fabric=fabric, progress=False)["ram"]
-        for place in range(REFERENCES)
-    ]
+    rams = [explain_queries(model, queries, ["ram"], context, other=place)["ram"] for place in range(REFERENCES)]
     classes = [maps[_class_name(place)] for place in range(REFERENCES)]
     facts = {
         "score-cam: correlation between maps of the three best classes": _mean_correlation(classes),
@@ -101,8 +93,8 @@ def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) 
         confidence, classes = classifier(x).softmax(1)[0].topk(REFERENCES)
     best = queries.best[index, :REFERENCES]
     repeated = x.expand(REFERENCES, -1, -1, -1)
-    score_cam = Explainer(classifier, "score-cam", model.layer)(repeated, classes.clone()).saliency
-    ram = Explainer(model, "ram", model.layer)(repeated, queries.gallery[best]).saliency
+    score_cam = explain(classifier, repeated, "score-cam", model.layer, reference=classes.clone()).saliency
+    ram = explain(model, repeated, "ram", model.layer, reference=queries.gallery[best]).saliency
     identities = data.train.ids.unique()[classes.cpu()]
     shown = [int((data.train.ids == identity).nonzero()[0]) for identity in identities]
     labels = [f"identity {i}, {c:.0%}" for i, c in zip(identities.tolist(), confidence.tolist(), strict=True)]
@@ -111,7 +103,7 @@ def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) 
     train, gallery = data.train.subset(shown), queries.gallery_set.subset(best)
     return {
         "query": load_images(queries.image_set.subset([index]).paths, size)[0],
-        "score_fam": Explainer(model, "score-fam", model.layer)(x).saliency[0],
+        "score_fam": explain(model, x, "score-fam", model.layer).saliency[0],
         "identities": list(zip(load_images(train.paths, size), labels, score_cam, strict=True)),
         "gallery": list(zip(load_images(gallery.paths, size), ranks, ram, strict=True)),
     }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from fam_lib.retrieval import Ranking, cosine_similarity, evaluate, top_gallery
-from workbook.cache import shards
+from fam_lib.features import cosine_similarity
+from fam_lib.retrieval import Labels, Ranking, evaluate, top_gallery
+from workbook.cache.context import Context
 from workbook.cache.digests import state_digest
+from workbook.cache.shards import QUIET, remember
 from workbook.cache.store import key, sha256
 from workbook.images import load_images, normalise
 from workbook.reid.data import ImageSet, ReidData
@@ -47,6 +47,11 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.image_set)
+
+    @property
+    def labels(self) -> Labels:
+        """Who is on queries and gallery images, and which camera took them."""
+        return Labels(self.image_set.ids, self.image_set.cams, self.gallery_set.ids, self.gallery_set.cams)
 
     @cached_property
     def gallery_fingerprint(self) -> str:
@@ -102,11 +107,8 @@ def load_queries(
     n: int = 0,
     seed: int = 0,
     top: int = 10,
-    cache: Path | None = None,
-    fabric: Fabric | None = None,
-    progress: bool = False,
 ) -> Queries:
-    """Choose n queries of a data set (0: all) and rank the whole gallery for them.
+    """Choose n queries of a data set (0: all) and rank the whole gallery for them; nothing is kept.
 
     Args:
         model: the Re-ID network.
@@ -115,11 +117,8 @@ def load_queries(
         n: number of queries, drawn with the seed.
         seed: of the draw.
         top: length of the rank lists.
-        cache: folder in which the features are kept as they are made, and found again; None keeps nothing.
-        fabric: processes that share the features to make, through the cache; all of them make this call.
-        progress: show a progress bar on stderr.
     """
-    return look_up(model, choose(data.query, n, seed), data.gallery, size, top, cache, fabric, progress)
+    return look_up(model, choose(data.query, n, seed), data.gallery, size, top)
 
 
 def look_up(
@@ -128,41 +127,31 @@ def look_up(
     gallery: ImageSet,
     size: tuple[int, int],
     top: int = 10,
-    cache: Path | None = None,
-    fabric: Fabric | None = None,
-    progress: bool = False,
+    context: Context | None = None,
 ) -> Queries:
-    """Rank a gallery for some queries; see :func:`load_queries`."""
-    features, gallery_features = (_features(model, part, size, cache, fabric, progress) for part in (query, gallery))
-    labels = (query.ids, query.cams, gallery.ids, gallery.cams)
+    """Rank a gallery for some queries; see :func:`load_queries`. Without a context no feature is kept."""
+    features, gallery_features = (_features(model, part, size, context) for part in (query, gallery))
+    labels = Labels(query.ids, query.cams, gallery.ids, gallery.cams)
     return Queries(
         image_set=query,
         images=normalise(load_images(query.paths, size), model.mean, model.std),
         features=features,
         gallery_set=gallery,
         gallery=gallery_features,
-        best=top_gallery(cosine_similarity(features, gallery_features), *labels, k=top),
-        ranking=evaluate(features, *labels[:2], gallery_features, *labels[2:]),
+        best=top_gallery(cosine_similarity(features, gallery_features), labels, k=top),
+        ranking=evaluate(features, gallery_features, labels),
     )
 
 
-def _features(
-    model: ReidModel,
-    image_set: ImageSet,
-    size: tuple[int, int],
-    cache: Path | None,
-    fabric: Fabric | None,
-    progress: bool,
-) -> Tensor:
-    """(N, D) of :func:`workbook.reid.features.extract_features`; with a cache shared and resumable."""
-    if cache is None:
-        return extract_features(model, image_set, size)
-    parts = torch.arange(len(image_set)).split(FEATURE_SHARD)
+def _features(model: ReidModel, image_set: ImageSet, size: tuple[int, int], context: Context | None) -> Tensor:
+    """(N, D) of :func:`workbook.reid.features.extract_features`; with a context shared and resumable."""
     seen_by = [CODE_VERSION, state_digest(model), model.feature, *size]
-    names = [key(*seen_by, fingerprint(image_set.subset(numbers))) for numbers in parts]
-    files = [cache / "features" / f"{name}.pt" for name in names]
-
-    def compute(shard: int) -> Tensor:
-        return extract_features(model, image_set.subset(parts[shard]), size)
-
-    return torch.cat(shards.remember_each(files, compute, "features", fabric, progress))
+    return remember(
+        context and context.folder("features"),
+        len(image_set),
+        FEATURE_SHARD,
+        lambda numbers: key(*seen_by, fingerprint(image_set.subset(numbers))),
+        lambda numbers: extract_features(model, image_set.subset(numbers), size),
+        "features",
+        context or QUIET,
+    )

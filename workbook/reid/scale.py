@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from workbook.cache.context import Context
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import MAP_SHARD, SCORE_SHARD, TABLE2_METHODS, explain_queries, score_queries
 from workbook.reid.features import extract_features
@@ -54,17 +55,18 @@ def measure(model: ReidModel, data: ReidData, size: tuple[int, int]) -> Rates:
     """
     n = min(SCORE_SHARD, len(data.query))
     extract_features(model, data.gallery.subset(torch.arange(1)), size)  # the first call starts the device
-    queries, looked_up = _timed(lambda: load_queries(model, data, size, n))
+    queries, looked_up = _timed(load_queries, model, data, size, n)
     with TemporaryDirectory() as folder:
         cache = Path(folder)
-        explain_queries(model, queries.subset(torch.arange(1)), cache=cache / "warm-up", progress=False)
-        maps, explained = _timed(lambda: explain_queries(model, queries, cache=cache))
+        explain_queries(model, queries.subset(torch.arange(1)), context=Context(cache / "warm-up", progress=False))
+        maps, explained = _timed(explain_queries, model, queries, context=Context(cache))
         one = {"score-fam": maps["score-fam"]}
         measured = {}
         for name, (_, n_gallery) in QUERY_SETS.items():
             large = _with_gallery_of(queries, n_gallery)
-            large.gallery_fingerprint  # noqa: B018  (read once in a run, not once for 16 queries)
-            measured[name] = _timed(lambda large=large: score_queries(model, large, one, cache=cache))[1] / n
+            # Named by its gallery before the clock starts: a run reads that once, not once for 16 queries.
+            context = Context(cache / large.gallery_fingerprint)
+            measured[name] = _timed(score_queries, model, large, one, context=context)[1] / n
     return Rates(looked_up / (n + len(data.gallery)), explained / n, measured)
 
 
@@ -74,9 +76,9 @@ def _with_gallery_of(queries: Queries, n_gallery: int) -> Queries:
     return replace(queries, gallery=queries.gallery[places], gallery_set=queries.gallery_set.subset(places))
 
 
-def _timed(compute: Callable[[], Any]) -> tuple[Any, float]:
+def _timed(compute: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float]:
     start = time.perf_counter()
-    return compute(), time.perf_counter() - start
+    return compute(*arguments, **options), time.perf_counter() - start
 
 
 def estimate(rates: Rates, devices: Sequence[int] = (1, 8, 64)) -> pd.DataFrame:

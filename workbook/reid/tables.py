@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from fam_lib.faithfulness import (
-    Summary,
-    ap_drop,
-    ap_increase,
-    as_drop,
+    METRICS,
+    Faithfulness,
     bootstrap_means,
     curve_area,
     ratio_of_means,
@@ -27,33 +25,14 @@ from fam_lib.faithfulness import (
 from fam_lib.localisation import energy_inside, pointing_game, region_share
 from fam_lib.methods import METHODS
 from fam_lib.retrieval import ApKind, cmc, mean_ap
+from workbook import published
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import AREAS, EQ14, STEPS
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import load_queries
+from workbook.tables import interval_columns
 
-METRICS = ("as_drop", "ap_drop", "ap_increase")
 UNDEFINED = {"as_drop": "as_undefined", "ap_drop": "ap_undefined"}  # columns; AP increase needs no denominator
-
-# Table 2 of the paper, in percent, in the order of METRICS.
-PAPER_TABLE2 = {
-    "Market1501": {
-        "grad-cam": (52.08, 77.18, 2.49),
-        "score-cam": (54.07, 67.41, 7.66),
-        "ram": (29.65, 38.45, 14.61),
-        "cg-ram": (57.95, 79.05, 2.70),
-        "grad-fam": (28.28, 35.14, 15.97),
-        "score-fam": (16.57, 17.01, 30.26),
-    },
-    "CUHK03": {
-        "grad-cam": (56.97, 74.53, 8.57),
-        "score-cam": (51.27, 62.62, 18.07),
-        "ram": (35.88, 51.32, 22.00),
-        "cg-ram": (59.63, 77.73, 7.64),
-        "grad-fam": (33.11, 47.55, 24.86),
-        "score-fam": (17.49, 28.68, 38.86),
-    },
-}
 
 
 def retrieval_table(data: ReidData, models: Mapping[str, ReidModel], size: tuple[int, int]) -> pd.DataFrame:
@@ -85,14 +64,13 @@ def retrieval_table(data: ReidData, models: Mapping[str, ReidModel], size: tuple
 def measured(results: pd.DataFrame, ap: ApKind = "standard") -> pd.DataFrame:
     """Results with the summands of Eq. 15-17 as columns `as_drop`, `ap_drop` and `ap_increase`, as fractions."""
     stem = {"standard": "ap", "trapezoid": "trapezoid"}[ap]
-    similarity, precision = _columns(results, "as_{}"), _columns(results, stem + "_{}")
-    drops = as_drop(*similarity), ap_drop(*precision), ap_increase(*precision[:2])
-    return results.assign(**dict(zip(METRICS, (values.numpy() for values in drops), strict=True)))
+    found = Faithfulness(*_columns(results, "as"), *_columns(results, stem))
+    return results.assign(**{name: values.numpy() for name, values in found.metrics().items()})
 
 
-def _columns(results: pd.DataFrame, pattern: str) -> list[Tensor]:
+def _columns(results: pd.DataFrame, stem: str) -> list[Tensor]:
     """A score of the images X, of the explanation maps E and of the baselines B."""
-    return [torch.from_numpy(results[pattern.format(which)].to_numpy(copy=True)) for which in "xeb"]
+    return [torch.from_numpy(results[f"{stem}_{which}"].to_numpy(copy=True)) for which in "xeb"]
 
 
 def by_query(results: pd.DataFrame, metric: str, keep: str = EQ14) -> pd.DataFrame:
@@ -109,10 +87,10 @@ def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.
         results: of :func:`workbook.reid.evaluation.score_queries`.
         paper: whose figures of the paper to put beside ours: "Market1501" or "CUHK03"; None leaves them empty.
     """
-    published = PAPER_TABLE2.get(paper or "", {})
+    theirs = published.TABLE2.get(paper or "", {})
     rows = []
     for method, part in _methods(results, EQ14):
-        figures = published.get(method, (None, None, None))
+        figures = theirs.get(method, (None, None, None))
         rows.append(
             {
                 **_names(dataset, method, part),
@@ -203,7 +181,7 @@ def curves_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     for method, part in _methods(results, EQ14):
         row = _names(dataset, method, part)
         for name, panel in panels.items():
-            row |= _interval(name, summarise(curve_area(panel[method], SHARES)), scale=1)
+            row |= interval_columns(name, summarise(curve_area(panel[method], SHARES)))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -228,8 +206,8 @@ def localisation_table(dataset: str, saliency: Mapping[str, Tensor], regions: Ma
                     "region": region,
                     "n": energy.n,
                     "undefined": energy.undefined,
-                    **_interval("energy", energy),
-                    **_interval("pointing", pointing),
+                    **interval_columns("energy", energy, 100),
+                    **interval_columns("pointing", pointing, 100),
                     "chance": 100 * float(region_share(mask[mask.flatten(1).any(1)]).mean()),
                 }
             )
@@ -263,7 +241,7 @@ def ablation_row(
     part = results[results.method == method]
     scores = _score_columns(measured(part, ap))
     if not ratio_first:
-        for metric, stem in (("as_drop", "as_{}"), ("ap_drop", "ap_{}")):
+        for metric, stem in (("as_drop", "as"), ("ap_drop", "ap")):
             scores |= {metric: 100 * ratio_of_means(*_columns(part, stem)), f"{metric}_lo": None, f"{metric}_hi": None}
     return {
         "dataset": dataset,
@@ -296,11 +274,7 @@ def _score_columns(part: pd.DataFrame) -> dict[str, float | None]:
     columns: dict[str, float | None] = {}
     for metric in METRICS:
         summary = summarise(part[metric].to_numpy())
-        columns |= _interval(metric, summary)
+        columns |= interval_columns(metric, summary, 100)
         if metric in UNDEFINED:
             columns[UNDEFINED[metric]] = summary.undefined
     return columns
-
-
-def _interval(name: str, summary: Summary, scale: float = 100) -> dict[str, float]:
-    return {name: scale * summary.mean, f"{name}_lo": scale * summary.lo, f"{name}_hi": scale * summary.hi}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from workbook import paths
 from workbook.cache.shards import damaged
 from workbook.cache.store import atomic_path, key, sha256
 from workbook.images import load_pixels, normalise
+from workbook.random_state import private_random_state
 from workbook.reid.batches import identity_batches, random_erasing, random_flip, random_shift
 from workbook.reid.config import TrainConfig
 from workbook.reid.data import ImageSet, ReidData
@@ -204,7 +204,7 @@ def train_epoch(
     batches = identity_batches(labels, config.ids_per_batch, config.images_per_id, generator)
     losses = []
     learner.model.train()
-    with _seeded(seed, fabric.device):
+    with private_random_state(seed, fabric.device):
         for step, batch in enumerate(batches):
             for group in learner.optimizer.param_groups:
                 group["lr"] = learning_rate(config, epoch + step / len(batches))
@@ -247,7 +247,7 @@ def _new_learner(images: ImageSet, config: TrainConfig, fabric: Fabric) -> Learn
             f"{fabric.world_size} processes: change ids_per_batch or the number of devices"
         )
     model = _new_model(images, config)
-    with _seeded(_epoch_seed(config.seed, 0), torch.device("cpu")):
+    with private_random_state(_epoch_seed(config.seed, 0)):
         loss = ReidLoss(config, model.classifier.out_features, model.classifier.in_features).to(fabric.device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.lr, weight_decay=config.weight_decay)
@@ -259,17 +259,8 @@ def _new_learner(images: ImageSet, config: TrainConfig, fabric: Fabric) -> Learn
 def _new_model(images: ImageSet, config: TrainConfig) -> ReidModel:
     """The network before training; the random state of the process is left alone."""
     n_ids = len(images.ids.unique())
-    with _seeded(_epoch_seed(config.seed, 0), torch.device("cpu")):
+    with private_random_state(_epoch_seed(config.seed, 0)):
         return ReidModel(config.backbone, n_ids, config.last_stride, config.feature, config.init, config.neck)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators (dropout, fresh weights) for a block; their states are restored after
-    it."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

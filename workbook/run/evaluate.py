@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         used = {**parameters.defaults(NOTEBOOK), **given}
 
         # torch takes seconds to import: not for a mistyped profile
+        from workbook.cache.context import Context
         from workbook.cache.processes import leave
         from workbook.reid import experiment, scale
 
@@ -54,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         table = scale.estimate(scale.measure(model, data, config.size))
         print(table.round(2).to_string(index=False))
         return 0
-    asked = (used["n_queries"], used["n_ablated"], used["layers"], used["seed"])
-    experiment.run(model, data, config.size, *asked, fabric=fabric)
+    asked = (used[name] for name in ("n_queries", "n_ablated", "layers"))
+    experiment.run(model, data, config.size, *asked, Context(fabric=fabric, seed=used["seed"]))
     leave(fabric)
     if fabric.is_global_zero:
         print(f"done in {time.time() - start:.0f} s: make reproduce PROFILE={options.profile} reads the results")

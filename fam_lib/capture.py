@@ -60,6 +60,11 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> nn.Module:
     return modules[layer]
 
 
+def layer_name(model: nn.Module, layer: nn.Module) -> str:
+    """The dotted name of a module of the model; the model itself has the empty name."""
+    return next(name for name, module in model.named_modules() if module is layer)
+
+
 def _is_spatial(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[-2] * shape[-1] > 1
 
@@ -115,11 +120,11 @@ def last_spatial_layer(model: nn.Module, images: Tensor) -> nn.Module:
     h, w = shapes[layer][0][-2:]
     later = [shape for module in finished[finished.index(layer) + 1 :] for shape in shapes[module]]
     if not _has_proportions((h, w), size) or any(map(_is_tokens, later)):
-        name = next(name for name, module in model.named_modules() if module is layer)
         raise ValueError(
-            f"the last output of four dimensions, {h}x{w} of {name!r} for images of {height}x{width}, is hardly the "
-            "map to explain: it has other proportions than the images, or tokens follow it, as in a transformer, which "
-            "is not supported. If the head only reads positions one by one, name the `layer` of the map (N, C, h, w)"
+            f"the last output of four dimensions, {h}x{w} of {layer_name(model, layer)!r} for images of "
+            f"{height}x{width}, is hardly the map to explain: it has other proportions than the images, or tokens "
+            "follow it, as in a transformer, which is not supported. If the head only reads positions one by one, name "
+            "the `layer` of the map (N, C, h, w)"
         )
     return layer
 

@@ -6,19 +6,21 @@ What a method is stands in :mod:`fam_lib.methods`; here its map is made: ``Norm(
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import Parameter, signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fam_lib import weighting
 from fam_lib.budget import certified_bound, score_interval
-from fam_lib.capture import evaluating, last_spatial_layer, resolve_layer, run_with_layer
-from fam_lib.masking import gaussian_blur, min_max, upsample
-from fam_lib.methods import SCORE_WEIGHTINGS, Method, Reference, find_method
-from fam_lib.passes import Passes, Precision, Progress, Reading, at_least_float32, classify
+from fam_lib.capture import evaluating, last_spatial_layer, layer_name, resolve_layer, run_with_layer
+from fam_lib.masking import min_max, upsample
+from fam_lib.methods import Method, Reference, find_method
+from fam_lib.passes import Passes, Reading, at_least_float32, classify
+from fam_lib.settings import Settings, settings_from
 from fam_lib.targets import Target, projection
-from fam_lib.weighting import Probe
+from fam_lib.weighting import Probe, masked_scores
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Explanation:
         weights: (N, C), alpha_k; None where the method has no single weight a channel.
         target: (N,), the target's value on the images; NaN for a control.
         flat: (N,) bool, maps without any variation: their saliency is all zeros (all ones for the control).
+        layer: dotted name of the layer that was explained; to be passed on where more batches follow.
         scores: (N, C), S of Eq. 10 that the weights of a masked-score method are made of; else None.
         scored: (N, C) bool, the live channels whose S was measured, by a masked-score method; else None.
         bound: (N,), under a budget below 1 or a tolerance the largest possible difference at any pixel between
@@ -42,143 +45,24 @@ class Explanation:
     weights: Tensor | None
     target: Tensor
     flat: Tensor
+    layer: str
     scores: Tensor | None = None
     scored: Tensor | None = None
     bound: Tensor | None = None
 
 
-class Explainer:
-    """Explains any number of batches by one method; see :func:`explain` for the arguments.
-
-    The layer is looked up once. The model is left as it was after every call, also when one fails.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        method: str | Method = "score-fam",
-        layer: str | nn.Module | None = None,
-        *,
-        classifier: nn.Module | None = None,
-        branch: int | None = None,
-        batch_size: int | None = None,
-        precision: Precision | None = None,
-        baseline: Callable[[Tensor], Tensor] = gaussian_blur,
-        budget: float = 1.0,
-        tolerance: float | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> None:
-        self.model = model
-        self.method = method if isinstance(method, Method) else find_method(method)
-        self.layer = None if layer is None else resolve_layer(model, layer)
-        self.classifier = classifier
-        self.branch = branch
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.batch_size = batch_size
-        if precision not in (None, torch.float32, torch.float16, torch.bfloat16, "tf32"):
-            raise ValueError(f"precision must be torch.float32, float16, bfloat16 or 'tf32', got {precision!r}")
-        self.precision = None if precision is torch.float32 else precision
-        self.baseline = baseline
-        if not 0 < budget <= 1:
-            raise ValueError(f"budget must be a share of the channels in (0, 1], got {budget!r}")
-        self.budget = budget
-        if tolerance is not None and not 0 < tolerance < 1:
-            raise ValueError(f"tolerance must be a difference of saliency in (0, 1), got {tolerance!r}")
-        self.tolerance = tolerance
-        self.seed = seed
-        self.progress = progress
-
-    def __call__(self, images: Tensor, reference: Tensor | None = None) -> Explanation:
-        """Explain one batch; see :func:`explain`."""
-        return self._explain(images, [self.method], {self.method.reference: reference})[0]
-
-    def _explain(
-        self, images: Tensor, methods: Sequence[Method], references: Mapping[Reference | None, Tensor | None]
-    ) -> list[Explanation]:
-        """One explanation for each method; `references` maps the kind of reference to what the caller gave."""
-        _check_images(images)
-        modules = nn.ModuleList(module for module in (self.model, self.classifier) if module is not None)
-        # Tensors made under inference_mode cannot take part in a graph, so a caller's is switched off here.
-        with torch.inference_mode(False), torch.no_grad(), evaluating(modules):
-            images = images.clone() if images.is_inference() else images
-            if self.layer is None:
-                self.layer = last_spatial_layer(self.model, images)
-            activations, outputs = run_with_layer(
-                self.model, self.layer, images, branch=self.branch, gradient=any(m.needs_gradient for m in methods)
-            )
-            outputs = _check_outputs(outputs, len(images))
-            readings = _find_readings(methods, outputs.detach(), references, self.classifier)
-            passes = Passes(
-                model=self.model,
-                layer=self.layer,
-                branch=self.branch,
-                images=images,
-                activations=activations,
-                outputs=outputs,
-                readings=tuple(readings.values()),
-                make_baseline=self.baseline,
-                batch_size=self.batch_size or default_batch_size(images, self.precision),
-                precision=self.precision,
-                budget=self.budget,
-                progress=self.progress,
-            )
-            certify = self.budget < 1 or self.tolerance is not None
-
-            def probe(method: Method) -> Probe:
-                reading = readings.get((method.target, method.reference))
-                return Probe(passes, reading, self.seed, partial=certify and not method.needs_scores)
-
-            work = [(method, probe(method)) for method in methods]
-            if self.tolerance is not None:
-                _score_until(self.tolerance, passes, [(method, probe) for method, probe in work if method.needs_scores])
-            return [_finish(method, probe, certify) for method, probe in work]
+def _lists_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Show the options in the signature, for help() and completion, in place of ``**options``."""
+    own = signature(function)
+    listed = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(Settings)
+    ]
+    function.__signature__ = own.replace(parameters=[*list(own.parameters.values())[:-1], *listed])
+    return function
 
 
-def _score_until(tolerance: float, passes: Passes, scoring: Sequence[tuple[Method, Probe]]) -> None:
-    """Score a tenth of the budget at a time, until every method is within the tolerance on every image.
-
-    An image that is there takes no more forwards. The tenths do not depend on the chunks, so the result does not.
-    """
-    unsettled = torch.ones(len(passes.images), dtype=torch.bool, device=passes.images.device)
-    for tenth in range(1, 11) if scoring else ():
-        passes.score(passes.most_energetic(passes.budget * tenth / 10) & unsettled[:, None])
-        bounds = [_finish(method, probe, certify=True).bound for method, probe in scoring]
-        unsettled &= torch.stack(bounds).amax(0) > tolerance
-        if not unsettled.any():
-            return
-
-
-def _finish(method: Method, probe: Probe, certify: bool) -> Explanation:
-    """The map of one method, from the passes that all of them share, and its bound where one is asked for."""
-    alpha = method.weighting(probe)
-    cam = combine(alpha, probe.activations)
-    cam = cam.relu() if method.rectify else cam
-    if not cam.isfinite().all():
-        raise ValueError(f"{method.name} gave NaN or infinite values: check the baseline, or choose a wider precision")
-    unread = cam.new_full((len(cam),), torch.nan)
-    saliency = to_saliency(cam, probe.images.shape[-2:], method.normalise)
-    return Explanation(
-        saliency=saliency,
-        cam=cam,
-        weights=alpha if alpha.dim() == 2 else None,
-        target=unread if probe.reading is None else probe.reading(probe.passes.outputs.detach()),
-        flat=is_flat(cam),
-        scores=weighting.masked_scores(probe) if method.needs_scores else None,
-        scored=probe.passes.masked[probe.reading].scored & probe.passes.live if method.needs_scores else None,
-        bound=_bound(method, probe, saliency) if method.needs_scores and certify else None,
-    )
-
-
-def _bound(method: Method, probe: Probe, saliency: Tensor) -> Tensor:
-    """How far the map can be from the one of all channels' scores -> (N,)."""
-    masked = probe.passes.masked[probe.reading]
-    limits = score_interval(method.target, masked.scores, masked.scored, masked.baseline)
-    low, high = map(SCORE_WEIGHTINGS[method.weighting], limits)
-    return certified_bound(saliency, probe.activations, low, high, method.rectify)
-
-
+@_lists_options
 def explain(
     model: nn.Module,
     images: Tensor,
@@ -186,7 +70,7 @@ def explain(
     layer: str | nn.Module | None = None,
     *,
     reference: Tensor | None = None,
-    **options: object,
+    **options: Any,
 ) -> Explanation:
     """Which regions of each image does its feature vector, or its class score, come from?
 
@@ -199,31 +83,25 @@ def explain(
             finish in a forward. Name it where a side branch runs after the features.
         reference: (N, D) features of other images for the RAM family; (N,) class indices, or None for the
             predicted classes, for the CAM family; None for the FAM family, whose reference is the image.
-        options: ``classifier`` (module that maps the model's features to logits: class targets are read behind
-            it), ``branch`` (index, where the layer returns a list), ``batch_size`` (masked images in one forward),
-            ``precision`` (of the masked forwards: torch.bfloat16, float16, or on a GPU "tf32"; scores stay float32),
-            ``baseline`` (function images -> B, default the 51 x 51 blur), ``budget`` (share of the live channels that
-            the masked-score methods score, those of largest energy; another gets the score of the nearest mask, and
-            the result a certified ``bound``), ``tolerance`` (in (0, 1): channels are scored a tenth of the budget
-            at a time, and an image takes no more once the ``bound`` of every masked-score method of the call is
-            at most this; where the budget runs out first, ``bound`` is larger), ``seed`` (of the random
-            controls), ``progress`` (for instance ``tqdm.tqdm``).
+        options: the fields of :class:`~fam_lib.settings.Settings`, where each is explained.
 
     Returns:
         An :class:`Explanation`.
 
     Raises:
-        ValueError: method, layer, reference or images do not fit; the message says how.
-        TypeError: images are no float tensor, or the model returns no tensor.
+        ValueError: method, layer, reference, images or the value of an option do not fit; the message says how.
+        TypeError: images are no float tensor, the model returns no tensor, or there is no such option.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> explain(model, torch.rand(2, 3, 64, 32), "grad-fam").saliency.shape
         torch.Size([2, 64, 32])
     """
-    return Explainer(model, method, layer, **options)(images, reference)
+    row = method if isinstance(method, Method) else find_method(method)
+    return _explain(model, images, [row], layer, {row.reference: reference}, settings_from(options))[0]
 
 
+@_lists_options
 def explain_all(
     model: nn.Module,
     images: Tensor,
@@ -232,8 +110,7 @@ def explain_all(
     *,
     other: Tensor | None = None,
     classes: Tensor | None = None,
-    classifier: nn.Module | None = None,
-    **options: object,
+    **options: Any,
 ) -> dict[str, Explanation]:
     """Explain one batch by several methods for little more than the price of the dearest.
 
@@ -243,14 +120,12 @@ def explain_all(
     batch, so memory does not grow with the number of channels. The ablated heads are shared alike.
 
     Args:
-        model: as in :func:`explain`; maps images to features (N, D), or to logits if there is no `classifier`.
+        model: as in :func:`explain`; maps images to features (N, D), or to logits if no ``classifier`` is given.
         images: (N, 3, H, W) float, normalised as the model wants it.
         methods: names of :data:`~fam_lib.methods.METHODS`, or :class:`Method` rows of your own with names of their own.
         layer: as in :func:`explain`.
         other: (N, D) features of other images, the reference of the RAM family; not needed without it.
         classes: (N,) class indices for the CAM family; None: the predicted classes.
-        classifier: module that maps the model's features to logits (N, K), for the CAM family beside the others
-            on one feature network. Put in eval mode and restored, like the model.
         options: as in :func:`explain`.
 
     Returns:
@@ -271,13 +146,88 @@ def explain_all(
     names = [row.name for row in rows]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"methods must hold one or more different names, got {names}")
-    if classifier is None and {"class"} < {row.reference for row in rows if row.reference}:
+    settings = settings_from(options)
+    if settings.classifier is None and {"class"} < {row.reference for row in rows if row.reference}:
         raise ValueError(
             "class methods read logits, the RAM and FAM families features: pass classifier=, a module that maps "
             "the model's features to logits, or ask for the two kinds in two calls"
         )
-    explainer = Explainer(model, rows[0], layer, classifier=classifier, **options)
-    return dict(zip(names, explainer._explain(images, rows, {"other": other, "class": classes}), strict=True))
+    explanations = _explain(model, images, rows, layer, {"other": other, "class": classes}, settings)
+    return dict(zip(names, explanations, strict=True))
+
+
+def _explain(
+    model: nn.Module,
+    images: Tensor,
+    methods: Sequence[Method],
+    layer: str | nn.Module | None,
+    references: Mapping[Reference | None, Tensor | None],
+    settings: Settings,
+) -> list[Explanation]:
+    """One explanation for each method; `references` maps the kind of reference to what the caller gave."""
+    _check_images(images)
+    modules = nn.ModuleList(module for module in (model, settings.classifier) if module is not None)
+    # Tensors made under inference_mode cannot take part in a graph, so a caller's is switched off here.
+    with torch.inference_mode(False), torch.no_grad(), evaluating(modules):
+        images = images.clone() if images.is_inference() else images
+        chosen = last_spatial_layer(model, images) if layer is None else resolve_layer(model, layer)
+        gradient = any(method.needs_gradient for method in methods)
+        activations, outputs = run_with_layer(model, chosen, images, branch=settings.branch, gradient=gradient)
+        outputs = _check_outputs(outputs, len(images))
+        readings = _find_readings(methods, outputs.detach(), references, settings.classifier)
+        passes = Passes(model, chosen, images, activations, outputs, tuple(readings.values()), settings)
+        work = []
+        for method in methods:
+            reading = readings.get((method.target, method.reference))
+            work.append((method, Probe(passes, reading, partial=settings.certifies and not method.needs_scores)))
+        if settings.tolerance is not None:
+            _score_until(settings.tolerance, passes, [pair for pair in work if pair[0].needs_scores])
+        return [_finish(method, probe) for method, probe in work]
+
+
+def _score_until(tolerance: float, passes: Passes, scoring: Sequence[tuple[Method, Probe]]) -> None:
+    """Score a tenth of the budget at a time, until every method is within the tolerance on every image.
+
+    An image that is there takes no more forwards. The tenths do not depend on the chunks, so the result does not.
+    """
+    unsettled = torch.ones(len(passes.images), dtype=torch.bool, device=passes.images.device)
+    for tenth in range(1, 11) if scoring else ():
+        passes.score(passes.most_energetic(passes.settings.budget * tenth / 10) & unsettled[:, None])
+        bounds = [_finish(method, probe).bound for method, probe in scoring]
+        unsettled &= torch.stack(bounds).amax(0) > tolerance
+        if not unsettled.any():
+            return
+
+
+def _finish(method: Method, probe: Probe) -> Explanation:
+    """The map of one method, from the passes that all of them share, and its bound where one is asked for."""
+    passes = probe.passes
+    alpha = method.weighting(probe)
+    cam = combine(alpha, probe.activations)
+    cam = cam.relu() if method.rectify else cam
+    if not cam.isfinite().all():
+        raise ValueError(f"{method.name} gave NaN or infinite values: check the baseline, or choose a wider precision")
+    unread = cam.new_full((len(cam),), torch.nan)
+    saliency = to_saliency(cam, probe.images.shape[-2:], method.normalise)
+    return Explanation(
+        saliency=saliency,
+        cam=cam,
+        weights=alpha if alpha.dim() == 2 else None,
+        target=unread if probe.reading is None else probe.reading(passes.outputs.detach()),
+        flat=is_flat(cam),
+        layer=layer_name(passes.model, passes.layer),
+        scores=masked_scores(probe) if method.needs_scores else None,
+        scored=passes.masked[probe.reading].scored & passes.live if method.needs_scores else None,
+        bound=_bound(method, probe, saliency) if method.needs_scores and passes.settings.certifies else None,
+    )
+
+
+def _bound(method: Method, probe: Probe, saliency: Tensor) -> Tensor:
+    """How far the map can be from the one of all channels' scores -> (N,)."""
+    masked = probe.passes.masked[probe.reading]
+    limits = score_interval(method.target, masked.scores, masked.scored, masked.baseline)
+    low, high = map(method.weighting.growth, limits)
+    return certified_bound(saliency, probe.activations, low, high, method.rectify)
 
 
 def combine(alpha: Tensor, activations: Tensor) -> Tensor:
@@ -311,17 +261,6 @@ def is_flat(maps: Tensor) -> Tensor:
     """
     low, high = maps.amin((1, 2)), maps.amax((1, 2))
     return high - low <= 4 * torch.finfo(maps.dtype).eps * maps.abs().amax((1, 2))
-
-
-def default_batch_size(images: Tensor, precision: Precision | None = None) -> int:
-    """Masked images in one forward: few enough to stay in a CPU's cache, many to fill a GPU.
-
-    On two cores 20 to 28 images of 128 x 64 were fastest, and 6 to 12 of 256 x 128; in half precision twice as many.
-    """
-    if images.device.type != "cpu":
-        return 256
-    pixels = 3 * 2**16 * (2 if precision in (torch.float16, torch.bfloat16) else 1)
-    return max(1, pixels // images[0, 0].numel())
 
 
 def _check_images(images: Tensor) -> None:

@@ -22,6 +22,9 @@ from torch import Tensor
 
 from fam_lib.retrieval import ApKind, Labels, Ranking, average_precision, evaluate
 
+METRICS = ("as_drop", "ap_drop", "ap_increase")
+"""Eq. 15, 16 and 17, as attributes of :class:`Faithfulness` and columns of tables."""
+
 TOLERANCE = 1e-6
 """A difference of scores up to this is float noise: no increase (Eq. 17), and no denominator (Eq. 15-16)."""
 
@@ -141,23 +144,17 @@ def _float64(values: Tensor | np.ndarray | Sequence[float]) -> Tensor:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Eq. 15-17 for each of Q queries: (Q,) float64 fractions, NaN where undefined.
+    """How much of the retrieval Q explanation maps keep: six scores of each query, and Eq. 15-17 made of them.
 
     Attributes:
-        as_drop: summand of Eq. 15, lower is better.
-        ap_drop: summand of Eq. 16, lower is better.
-        ap_increase: summand of Eq. 17, 0 or 1, higher is better.
-        as_x: mean similarity to the true matches, of the originals.
-        as_e: the same of the explanation maps.
-        as_b: the same of the baseline images.
-        ap_x: average precision of the originals.
-        ap_e: the same of the explanation maps.
-        ap_b: the same of the baseline images.
+        as_x: (Q,) mean similarity to the true matches, of the originals.
+        as_e: (Q,) the same of the explanation maps.
+        as_b: (Q,) the same of the baseline images.
+        ap_x: (Q,) average precision of the originals.
+        ap_e: (Q,) the same of the explanation maps.
+        ap_b: (Q,) the same of the baseline images.
     """
 
-    as_drop: Tensor
-    ap_drop: Tensor
-    ap_increase: Tensor
     as_x: Tensor
     as_e: Tensor
     as_b: Tensor
@@ -167,11 +164,26 @@ class Faithfulness:
 
     def __len__(self) -> int:
         """Number of queries, undefined ones included."""
-        return len(self.as_drop)
+        return len(self.as_x)
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """The nine vectors by name, as a table library takes them."""
-        return {name: values.numpy() for name, values in vars(self).items()}
+    @property
+    def as_drop(self) -> Tensor:
+        """(Q,) summand of Eq. 15, see :func:`as_drop`; lower is better."""
+        return as_drop(self.as_x, self.as_e, self.as_b)
+
+    @property
+    def ap_drop(self) -> Tensor:
+        """(Q,) summand of Eq. 16, see :func:`ap_drop`; lower is better."""
+        return ap_drop(self.ap_x, self.ap_e, self.ap_b)
+
+    @property
+    def ap_increase(self) -> Tensor:
+        """(Q,) summand of Eq. 17, see :func:`ap_increase`; higher is better."""
+        return ap_increase(self.ap_x, self.ap_e)
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Eq. 15-17 by their names in :data:`METRICS`, (Q,) float64 fractions each, NaN where undefined."""
+        return {name: getattr(self, name) for name in METRICS}
 
 
 def compare(ranking_x: Ranking, ranking_e: Ranking, ranking_b: Ranking, *, ap: ApKind = "standard") -> Faithfulness:
@@ -185,9 +197,6 @@ def compare(ranking_x: Ranking, ranking_e: Ranking, ranking_b: Ranking, *, ap: A
         ranking_b: of their baseline images, likewise.
         ap: "standard" or "trapezoid".
 
-    Returns:
-        The Faithfulness of the Q queries.
-
     Raises:
         ValueError: the rankings are not of the same queries and gallery, or ap is unknown.
     """
@@ -197,53 +206,34 @@ def compare(ranking_x: Ranking, ranking_e: Ranking, ranking_b: Ranking, *, ap: A
                 f"the rankings of originals and {which} differ in the number of matches per query: "
                 f"they are not of the same queries, in the same order, and the same gallery"
             )
-    as_x, as_e, as_b = (r.match_similarity for r in (ranking_x, ranking_e, ranking_b))
-    ap_x, ap_e, ap_b = (average_precision(r, ap) for r in (ranking_x, ranking_e, ranking_b))
-    return Faithfulness(
-        as_drop(as_x, as_e, as_b),
-        ap_drop(ap_x, ap_e, ap_b),
-        ap_increase(ap_x, ap_e),
-        *(as_x, as_e, as_b),
-        *(ap_x, ap_e, ap_b),
-    )
+    rankings = (ranking_x, ranking_e, ranking_b)
+    return Faithfulness(*(r.match_similarity for r in rankings), *(average_precision(r, ap) for r in rankings))
 
 
 def measure(
     features_x: Tensor,
     features_e: Tensor,
     features_b: Tensor,
-    query_ids: Labels,
-    query_cams: Labels,
     gallery_features: Tensor,
-    gallery_ids: Labels,
-    gallery_cams: Labels,
+    labels: Labels,
     *,
     ap: ApKind = "standard",
 ) -> Faithfulness:
-    """Eq. 15-17 from features, by cosine similarity.
-
-    G_q of Eq. 15 are the true matches after the same-camera rule.
+    """Eq. 15-17 from features, by cosine similarity; G_q of Eq. 15 are the true matches after the same-camera rule.
 
     Args:
         features_x: (Q, D) of the originals; need not be normalised.
         features_e: (Q, D) of the explanation maps.
         features_b: (Q, D) of the baseline images.
-        query_ids: (Q,) integer identities.
-        query_cams: (Q,) integer cameras.
         gallery_features: (G, D), original images.
-        gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
-        gallery_cams: (G,) integer cameras.
+        labels: of queries and gallery.
         ap: "standard" or "trapezoid".
-
-    Returns:
-        The Faithfulness of the Q queries.
 
     Raises:
         TypeError: see `retrieval.evaluate`.
         ValueError: see `retrieval.evaluate`; or ap is unknown.
     """
-    gallery = (query_ids, query_cams, gallery_features, gallery_ids, gallery_cams)
-    x, e, b = (evaluate(f, *gallery) for f in (features_x, features_e, features_b))
+    x, e, b = (evaluate(features, gallery_features, labels) for features in (features_x, features_e, features_b))
     return compare(x, e, b, ap=ap)
 
 

@@ -16,20 +16,9 @@ from torch import Tensor
 
 from fam_lib import weighting
 from fam_lib.targets import Target, class_confidence, class_score, cosine, projection
-from fam_lib.weighting import Weighting
+from fam_lib.weighting import Probe, Weighting
 
 Reference = Literal["class", "other", "self"]
-GRADIENT_WEIGHTINGS = {
-    weighting.gradient_mean,
-    weighting.gradient_plus_plus,
-    weighting.gradient_x_activation,
-    weighting.gradient_positive,
-}
-# Score weightings, each with the increasing function of S that its weights are proportional to.
-SCORE_WEIGHTINGS: dict[Weighting, Callable[[Tensor], Tensor]] = {
-    weighting.masked_scores: Tensor.clone,
-    weighting.softmax_of_masked_scores: Tensor.exp,
-}
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,7 @@ class Method:
 
     Attributes:
         name: as in the paper, lower case with hyphens.
-        weighting: how alpha_k is got from the target.
+        weighting: how alpha_k is got from the target; a plain function is one that needs no gradient.
         target: the scalar read off the output; None for a control, whose map depends on no target.
         reference: what the target is measured against: a class, another image's feature, the image's own.
         kind: "paper" (the paper has it), "grid" (the table's other cells) or "control".
@@ -48,21 +37,25 @@ class Method:
     """
 
     name: str
-    weighting: Weighting
+    weighting: Weighting | Callable[[Probe], Tensor]
     target: Target | None = None
     reference: Reference | None = None
     kind: Literal["paper", "grid", "control"] = "grid"
-    source: str = "this workbook"
+    source: str = "the grid"
     rectify: bool = True
     normalise: bool = True
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.weighting, Weighting):
+            object.__setattr__(self, "weighting", Weighting(self.weighting))
+
     @property
     def needs_gradient(self) -> bool:
-        return self.weighting in GRADIENT_WEIGHTINGS
+        return self.weighting.gradient
 
     @property
     def needs_scores(self) -> bool:
-        return self.weighting in SCORE_WEIGHTINGS
+        return self.weighting.growth is not None
 
 
 _mean = weighting.gradient_mean

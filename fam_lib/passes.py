@@ -7,11 +7,10 @@ for each target, and above all the masked forwards, whose outputs are read for e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +20,11 @@ from fam_lib.capture import run_with_layer
 from fam_lib.folding import fold_batch_norm
 from fam_lib.masking import blend, min_max, upsample
 from fam_lib.precision import float32_as
+from fam_lib.settings import Settings, default_batch_size
 from fam_lib.targets import Target
 
 # Activations fed to the head at once by the methods that re-run only the head: 2**24 floats are 64 MiB.
 HEAD_ELEMENTS = 2**24
-
-Progress = Callable[[Iterable], Iterable]
-Precision = torch.dtype | Literal["tf32"]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -98,37 +95,27 @@ class _Scoring:
     scored: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Passes:
     """One batch of images seen by one network, and every pass over it that some method has asked for.
 
     Attributes:
         model: the network, in eval mode, free of hooks.
         layer: the module whose output is A.
-        branch: which tensor of that output, or None.
         images: (N, 3, H, W), X.
         activations: (N, C, h, w), A. A leaf with a graph to ``outputs`` where a method needs a gradient.
         outputs: (N, D), f(X) or the logits.
         readings: what the methods of this call read off the outputs.
-        make_baseline: images -> B, (N, 3, H, W).
-        batch_size: masked images in one forward.
-        precision: of the masked forwards; None: the model's, with float32 as IEEE has it.
-        budget: share of each image's live channels that are scored, in (0, 1], unless :meth:`score` chose others.
-        progress: wraps an iterable and shows how far it has come, for instance ``tqdm``.
+        settings: how the passes are made.
     """
 
     model: nn.Module
     layer: nn.Module
-    branch: int | None
     images: Tensor
     activations: Tensor
     outputs: Tensor
     readings: tuple[Reading, ...]
-    make_baseline: Callable[[Tensor], Tensor]
-    batch_size: int
-    precision: Precision | None
-    budget: float
-    progress: Progress | None
+    settings: Settings
     _gradients: dict[Reading, Tensor] = field(default_factory=dict, init=False)
     _masked: dict[Reading, MaskedScores] = field(default_factory=dict, init=False)
 
@@ -141,8 +128,8 @@ class Passes:
         if not self.outputs.requires_grad:
             raise ValueError(
                 "the model's output has no gradient with respect to the layer: choose a layer on its path, or a "
-                "model that does not detach. A weighting of your own that reads the gradient has to be named in "
-                "fam_lib.methods.GRADIENT_WEIGHTINGS"
+                "model that does not detach. A weighting of your own that reads the gradient has to say so: "
+                "Weighting(function, gradient=True)"
             )
         if reading not in self._gradients:
             with torch.enable_grad():
@@ -159,7 +146,7 @@ class Passes:
         of one image with the same mask, those that differ by a scale and an offset, share a forward.
         """
         if not self._masked:
-            self.score(self.most_energetic(self.budget))
+            self.score(self.most_energetic(self.settings.budget))
         return self._masked
 
     def most_energetic(self, share: float) -> Tensor:
@@ -182,11 +169,15 @@ class Passes:
         for reading, s, b in zip(self.readings, filled, known.of_baseline, strict=True):
             self._masked[reading] = MaskedScores(s, b, known.scored)
 
+    @property
+    def batch_size(self) -> int:
+        """Masked images in one forward."""
+        return self.settings.batch_size or default_batch_size(self.images, self.settings.precision)
+
     @cached_property
     def live(self) -> Tensor:
         """Channels whose map is not constant, (N, C) bool."""
-        activations = self.activations.detach()
-        return activations.amax((2, 3)) > activations.amin((2, 3))
+        return live_channels(self.activations.detach())
 
     @cached_property
     def _scoring(self) -> _Scoring:
@@ -198,7 +189,8 @@ class Passes:
         return _Scoring(same, network, baseline, of_baseline, scores, ~self.live)
 
     def _baseline(self) -> Tensor:
-        baseline = self.make_baseline(self.images)
+        # Of float32 images: oneDNN 3.12 never returns from the wide float16 blur on a CPU with AVX-512 FP16.
+        baseline = self.settings.baseline(at_least_float32(self.images)).to(self.images)
         if baseline.shape != self.images.shape:
             raise ValueError(
                 f"baseline must return {tuple(self.images.shape)} like the images, got {tuple(baseline.shape)}"
@@ -278,11 +270,12 @@ class Passes:
             return network(images)
 
     def _chosen_precision(self) -> AbstractContextManager:
-        if self.precision is None:
+        precision = self.settings.precision
+        if precision in (None, torch.float32):
             return nullcontext()
-        if self.precision == "tf32":
+        if precision == "tf32":
             return float32_as("tf32")
-        return torch.autocast(self.images.device.type, dtype=self.precision)
+        return torch.autocast(self.images.device.type, dtype=precision)
 
     def _run_head(self, image: int, activations: Tensor) -> Tensor:
         """The output for other activations (n, C, h, w) in place of those of one image -> (n, D).
@@ -294,7 +287,7 @@ class Passes:
 
         def run(images: Tensor, maps: Tensor) -> Tensor:
             replace = lambda _: maps.clone()  # noqa: E731  (an in-place layer must not reach them)
-            return run_with_layer(self.model, self.layer, images, replace, self.branch)[1]
+            return run_with_layer(self.model, self.layer, images, replace, self.settings.branch)[1]
 
         try:
             outputs = run(single, activations)
@@ -310,8 +303,13 @@ class Passes:
     def _batches(self, total: int, size: int) -> Iterator[slice]:
         """Slices that cover range(total), shown as progress."""
         starts = range(0, total, size)
-        for start in self.progress(starts) if self.progress else starts:
+        for start in self.settings.progress(starts) if self.settings.progress else starts:
             yield slice(start, start + size)
+
+
+def live_channels(activations: Tensor) -> Tensor:
+    """Channels of A (N, C, h, w) whose map is not constant, (N, C) bool; the mask of another is empty."""
+    return activations.amax((2, 3)) > activations.amin((2, 3))
 
 
 def first_with_equal_mask(activations: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ Results are small per-query vectors; they are float64 or int64 and always on the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+
+from fam_lib.features import check_matrix, common_dtype, inner_products, unit_rows
 
 JUNK_ID = -1
 """Identity of gallery boxes that show no whole person; they are neither matches nor negatives."""
@@ -30,8 +31,54 @@ JUNK_ID = -1
 BLOCK_ENTRIES = 2_000_000
 """Similarities held at once (queries in a block times gallery): 8 MB in float32, near a CPU's cache."""
 
-Labels = Tensor | Sequence[int]
+Integers = Tensor | Sequence[int]
 ApKind = Literal["standard", "trapezoid"]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Who is on Q query and G gallery images, and which camera took them; kept as int64 tensors.
+
+    Attributes:
+        query_ids: (Q,) integer identities.
+        query_cams: (Q,) integer cameras.
+        gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
+        gallery_cams: (G,) integer cameras.
+
+    Raises:
+        TypeError: identities or cameras are not integers.
+        ValueError: one of them is not one-dimensional, or identities and cameras disagree in length.
+    """
+
+    query_ids: Integers
+    query_cams: Integers
+    gallery_ids: Integers
+    gallery_cams: Integers
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _integers(field.name, getattr(self, field.name)))
+        for who in ("query", "gallery"):
+            ids, cams = getattr(self, f"{who}_ids"), getattr(self, f"{who}_cams")
+            if len(ids) != len(cams):
+                raise ValueError(f"{who}_ids has {len(ids)} entries but {who}_cams has {len(cams)}")
+
+    def to(self, device: torch.device) -> Labels:
+        """The labels on a device."""
+        return Labels(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def of_queries(self, chosen: slice | Tensor) -> Labels:
+        """The labels of some queries against the whole gallery; a tensor may repeat queries."""
+        return replace(self, query_ids=self.query_ids[chosen], query_cams=self.query_cams[chosen])
+
+
+def _integers(name: str, values: Integers) -> Tensor:
+    tensor = torch.as_tensor(values)
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
+        raise TypeError(f"{name} must be integers, got {tensor.dtype}")
+    if tensor.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {tuple(tensor.shape)}")
+    return tensor.long()
 
 
 @dataclass(frozen=True)
@@ -71,42 +118,26 @@ class Ranking:
 
 
 @torch.no_grad()
-def rank(
-    similarity: Tensor,
-    query_ids: Labels,
-    query_cams: Labels,
-    gallery_ids: Labels,
-    gallery_cams: Labels,
-) -> Ranking:
+def rank(similarity: Tensor, labels: Labels) -> Ranking:
     """Score the ranking that a similarity matrix gives to each query.
 
     Args:
         similarity: (Q, G) floating, any finite values, higher is more alike; half precision is widened.
-        query_ids: (Q,) integer identities.
-        query_cams: (Q,) integer cameras.
-        gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
-        gallery_cams: (G,) integer cameras.
+        labels: of queries and gallery.
 
     Returns:
         The Ranking of the Q queries.
 
     Raises:
-        TypeError: similarity is not a floating tensor, or ids or cameras are not integers.
+        TypeError: similarity is not a floating tensor.
         ValueError: shapes disagree, the gallery is empty, or a similarity is not finite.
     """
-    labels = _labels_of(similarity, query_ids, query_cams, gallery_ids, gallery_cams)
+    labels = _labels_of(similarity, labels)
     return _rank_in_blocks(lambda block: _finite_copy(similarity[block]), labels)
 
 
 @torch.no_grad()
-def evaluate(
-    query_features: Tensor,
-    query_ids: Labels,
-    query_cams: Labels,
-    gallery_features: Tensor,
-    gallery_ids: Labels,
-    gallery_cams: Labels,
-) -> Ranking:
+def evaluate(query_features: Tensor, gallery_features: Tensor, labels: Labels) -> Ranking:
     """Score the ranking by cosine similarity of features, without holding the whole similarity matrix.
 
     Beside its inputs it holds the gallery's unit features and one block, however many queries there are: the
@@ -117,21 +148,18 @@ def evaluate(
 
     Args:
         query_features: (Q, D) floating; need not be normalised.
-        query_ids: (Q,) integer identities.
-        query_cams: (Q,) integer cameras.
         gallery_features: (G, D) floating, on the same device.
-        gallery_ids: (G,) integer identities; 0 distractor, -1 junk.
-        gallery_cams: (G,) integer cameras.
+        labels: of queries and gallery.
 
     Returns:
         The Ranking of the Q queries.
 
     Raises:
-        TypeError: features are not floating tensors, or ids or cameras are not integers.
+        TypeError: features are not floating tensors.
         ValueError: shapes disagree, the gallery is empty, or a feature is not finite.
     """
-    dtype = _common_dtype(query_features, gallery_features)
-    labels = _read_labels(query_features.device, query_ids, query_cams, gallery_ids, gallery_cams)
+    dtype = common_dtype(query_features, gallery_features)
+    labels = labels.to(query_features.device)
     _check_sizes(labels, len(query_features), len(gallery_features), "the features have")
     gallery = unit_rows("second", gallery_features, dtype)
     return _rank_in_blocks(
@@ -139,84 +167,21 @@ def evaluate(
     )
 
 
-@torch.no_grad()
-def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of every row of a with every row of b, never below float32, whatever autocast says.
-
-    Args:
-        a: (Q, D) floating.
-        b: (G, D) floating, on the same device. A zero row has cosine 0 with everything.
-
-    Returns:
-        (Q, G) float32 (float64 if an input is), in [-1, 1] up to rounding.
-
-    Raises:
-        TypeError: an input is not a floating tensor.
-        ValueError: an input is not 2-D, the dimensions D disagree, or a feature is not finite.
-    """
-    dtype = _common_dtype(a, b)
-    return inner_products(unit_rows("first", a, dtype), unit_rows("second", b, dtype))
-
-
-def unit_rows(which: str, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Features (n, D) as rows of length 1, to be multiplied by :func:`inner_products`; a zero row stays zero.
-
-    Raises:
-        ValueError: a feature is not finite; the message says `which` features.
-    """
-    if not features.isfinite().all():
-        raise ValueError(f"the {which} features hold NaN or infinite values")
-    return normalize(features.to(dtype), dim=1)
-
-
-def inner_products(a: Tensor, b: Tensor) -> Tensor:
-    """Of every row of a (Q, D) with every row of b (G, D) -> (Q, G), whatever autocast says."""
-    # Under autocast the product would come back in half precision, too coarse to rank by.
-    with torch.autocast(a.device.type, enabled=False):
-        return a @ b.T
-
-
-def matches(query_ids: Labels, query_cams: Labels, gallery_ids: Labels, gallery_cams: Labels) -> Tensor:
-    """Which gallery images are true matches of which query: same identity, another camera, not junk.
-
-    Args:
-        query_ids: (Q,) integer identities.
-        query_cams: (Q,) integer cameras.
-        gallery_ids: (G,) integer identities.
-        gallery_cams: (G,) integer cameras.
-
-    Returns:
-        (Q, G) bool.
-
-    Raises:
-        TypeError: ids or cameras are not integers.
-        ValueError: ids and cameras disagree in length.
-    """
-    device = query_ids.device if isinstance(query_ids, Tensor) else torch.device("cpu")
-    labels = _read_labels(device, query_ids, query_cams, gallery_ids, gallery_cams)
+def matches(labels: Labels) -> Tensor:
+    """Which gallery images are true matches of which query: same identity, another camera, not junk -> (Q, G) bool."""
     same_id = labels.query_ids[:, None] == labels.gallery_ids
     return same_id & (labels.query_cams[:, None] != labels.gallery_cams) & (labels.gallery_ids != JUNK_ID)
 
 
 @torch.no_grad()
-def top_gallery(
-    similarity: Tensor,
-    query_ids: Labels,
-    query_cams: Labels,
-    gallery_ids: Labels,
-    gallery_cams: Labels,
-    k: int = 1,
-) -> Tensor:
+def top_gallery(similarity: Tensor, labels: Labels, k: int = 1) -> Tensor:
     """The k best gallery images of each query after the same-camera rule, best first.
 
     Images with equal similarity stand in the order of the gallery.
 
     Args:
         similarity: (Q, G) floating and finite.
-        query_ids: (Q,) integer identities.
-        query_cams: (Q,) integer cameras.
-        gallery_ids: (G,) integer identities.
-        gallery_cams: (G,) integer cameras.
+        labels: of queries and gallery.
         k: length of the rank list.
 
     Returns:
@@ -226,13 +191,13 @@ def top_gallery(
         TypeError: as `rank`.
         ValueError: as `rank`; or k < 1; or a query has fewer than k images left after the rule.
     """
-    labels = _labels_of(similarity, query_ids, query_cams, gallery_ids, gallery_cams)
+    labels = _labels_of(similarity, labels)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     by_id = labels.gallery_ids.sort(stable=True)
     lists = [torch.empty(0, k, dtype=torch.int64)]
     for block in _blocks(labels):
-        own = _own_images(_take(labels, block), *by_id)
+        own = _own_images(labels.of_queries(block), *by_id)
         left = _without_removed(_finite_copy(similarity[block]), own, labels.gallery_ids)
         _check_enough_left(left, k, first_query=block.start)
         lists.append(_stable_top(left, k).cpu())
@@ -298,40 +263,15 @@ def _defined(ranking: Ranking) -> Tensor:
 # --- labels and the same-camera rule ------------------------------------------------------------------------
 
 
-class _Labels(NamedTuple):
-    """Identities and cameras of Q queries and G gallery images: int64, on the device of the similarities."""
-
-    query_ids: Tensor
-    query_cams: Tensor
-    gallery_ids: Tensor
-    gallery_cams: Tensor
-
-
-def _read_labels(device: torch.device, *values: Labels) -> _Labels:
-    labels = _Labels(*(_integers(*pair, device) for pair in zip(_Labels._fields, values, strict=True)))
-    for ids, cams, who in ((*labels[:2], "query"), (*labels[2:], "gallery")):
-        if len(ids) != len(cams):
-            raise ValueError(f"{who}_ids has {len(ids)} entries but {who}_cams has {len(cams)}")
-    return labels
-
-
-def _integers(name: str, values: Labels, device: torch.device) -> Tensor:
-    tensor = torch.as_tensor(values, device=device)
-    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
-        raise TypeError(f"{name} must be integers, got {tensor.dtype}")
-    if tensor.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {tuple(tensor.shape)}")
-    return tensor.long()
-
-
-def _labels_of(similarity: Tensor, *values: Labels) -> _Labels:
-    _check_matrix("similarity", similarity)
-    labels = _read_labels(similarity.device, *values)
+def _labels_of(similarity: Tensor, labels: Labels) -> Labels:
+    """The labels on the device of the matrix that they belong to."""
+    check_matrix("similarity", similarity)
+    labels = labels.to(similarity.device)
     _check_sizes(labels, *similarity.shape, "similarity has")
     return labels
 
 
-def _check_sizes(labels: _Labels, n_queries: int, n_gallery: int, who: str) -> None:
+def _check_sizes(labels: Labels, n_queries: int, n_gallery: int, who: str) -> None:
     for name, ids, size in (
         ("query", labels.query_ids, n_queries),
         ("gallery", labels.gallery_ids, n_gallery),
@@ -340,10 +280,6 @@ def _check_sizes(labels: _Labels, n_queries: int, n_gallery: int, who: str) -> N
             raise ValueError(f"{who} {size} {name} images but {name}_ids has {len(ids)} entries")
     if n_gallery == 0:
         raise ValueError("the gallery is empty: there is nothing to rank")
-
-
-def _take(labels: _Labels, block: slice) -> _Labels:
-    return labels._replace(query_ids=labels.query_ids[block], query_cams=labels.query_cams[block])
 
 
 class _OwnImages(NamedTuple):
@@ -360,7 +296,7 @@ class _OwnImages(NamedTuple):
     removed: Tensor
 
 
-def _own_images(labels: _Labels, sorted_ids: Tensor, order: Tensor) -> _OwnImages:
+def _own_images(labels: Labels, sorted_ids: Tensor, order: Tensor) -> _OwnImages:
     """Look the queries' identities up; sorted_ids are the gallery's, and order says whose they are."""
     start = torch.searchsorted(sorted_ids, labels.query_ids)
     count = torch.searchsorted(sorted_ids, labels.query_ids, right=True) - start
@@ -378,17 +314,6 @@ def _without_removed(similarity: Tensor, own: _OwnImages, gallery_ids: Tensor) -
     return similarity.index_fill_(1, (gallery_ids == JUNK_ID).nonzero().flatten(), -torch.inf)
 
 
-# --- similarities -------------------------------------------------------------------------------------------
-
-
-def _check_matrix(name: str, values: Tensor) -> None:
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"{name} must be a floating tensor, got {kind}")
-    if values.ndim != 2:
-        raise ValueError(f"{name} must be two-dimensional, got shape {tuple(values.shape)}")
-
-
 def _finite_copy(similarity: Tensor) -> Tensor:
     if not torch.stack(similarity.aminmax()).isfinite().all():  # aminmax hands NaN on
         raise ValueError("similarity holds NaN or infinite values; check the features for overflow")
@@ -396,16 +321,7 @@ def _finite_copy(similarity: Tensor) -> Tensor:
     return similarity.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
-def _common_dtype(a: Tensor, b: Tensor) -> torch.dtype:
-    """The precision of the cosines of two feature matrices: the finer one, float32 at least."""
-    for which, features in (("first", a), ("second", b)):
-        _check_matrix(f"the {which} features", features)
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"features disagree in dimension: {a.shape[1]} and {b.shape[1]}")
-    return torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
-
-
-def _blocks(labels: _Labels) -> Iterator[slice]:
+def _blocks(labels: Labels) -> Iterator[slice]:
     n_queries, n_gallery = len(labels.query_ids), len(labels.gallery_ids)
     size = max(1, BLOCK_ENTRIES // n_gallery)
     return (slice(start, min(start + size, n_queries)) for start in range(0, n_queries, size))
@@ -414,13 +330,13 @@ def _blocks(labels: _Labels) -> Iterator[slice]:
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-def _rank_in_blocks(similarity_of: Callable[[slice], Tensor], labels: _Labels) -> Ranking:
+def _rank_in_blocks(similarity_of: Callable[[slice], Tensor], labels: Labels) -> Ranking:
     """The Ranking of all queries; similarity_of gives the (Q, G) of a block, to be overwritten."""
     by_id = labels.gallery_ids.sort(stable=True)
     empty = torch.empty(0, dtype=torch.float64)
     parts = [Ranking(empty, empty, empty.long(), empty.long(), empty)]
     for block in _blocks(labels):
-        own = _own_images(_take(labels, block), *by_id)
+        own = _own_images(labels.of_queries(block), *by_id)
         parts.append(_rank_block(similarity_of(block), own, labels.gallery_ids))
     return Ranking(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Ranking)))
 

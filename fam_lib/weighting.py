@@ -1,7 +1,8 @@
 """Weightings: how the channel weights alpha_k are got from a target.
 
-A weighting is a function of a :class:`Probe` and returns either channel weights (N, C), weights for every
-position (N, C, h, w), or, for the controls that look at no channel, the map itself (N, h, w).
+A :class:`Weighting` is a function of a :class:`Probe`, and says what it needs of the network's passes. It returns
+either channel weights (N, C), weights for every position (N, C, h, w), or, for the controls that look at no
+channel, the map itself (N, h, w).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial, update_wrapper
 
 import torch
 from torch import Tensor
@@ -23,13 +25,11 @@ class Probe:
     Attributes:
         passes: shared by all methods of a call.
         reading: the method's target; None for the controls.
-        seed: of the random controls.
         partial: a budget or tolerance is set, and how the weights grow with S is not known.
     """
 
     passes: Passes
     reading: Reading | None
-    seed: int
     partial: bool = False
 
     @property
@@ -48,17 +48,45 @@ class Probe:
         return self.passes.gradient(self.reading)
 
 
-Weighting = Callable[[Probe], Tensor]
+@dataclass(eq=False)
+class Weighting:
+    """How alpha_k is got from a target.
+
+    Attributes:
+        alpha: probe -> weights or map, in one of the three shapes above.
+        gradient: alpha reads :attr:`Probe.gradient`, so the forward has to record a graph.
+        growth: of a weighting by masked scores, the increasing function of S that its weights are proportional to; a
+            budget's bound is made of it. None for all others.
+    """
+
+    alpha: Callable[[Probe], Tensor]
+    gradient: bool = False
+    growth: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        update_wrapper(self, self.alpha)
+
+    def __call__(self, probe: Probe) -> Tensor:
+        return self.alpha(probe)
+
+
+_of_gradient = partial(Weighting, gradient=True)
+
+
+def _of_scores(growth: Callable[[Tensor], Tensor]) -> Callable[[Callable[[Probe], Tensor]], Weighting]:
+    return partial(Weighting, growth=growth)
 
 
 # ---- gradient weightings ------------------------------------------------------------------------------
 
 
+@_of_gradient
 def gradient_mean(probe: Probe) -> Tensor:
     """alpha_k = (1/Z) sum_ij dY/dA^k_ij (Eq. 3, 6, 9; Grad-CAM) -> (N, C)."""
     return probe.gradient.mean((2, 3))
 
 
+@_of_gradient
 def gradient_plus_plus(probe: Probe) -> Tensor:
     """Grad-CAM++ (Chattopadhyay et al., 2018): alpha_k = sum_ij w_ij ReLU(g_ij) -> (N, C).
 
@@ -72,6 +100,7 @@ def gradient_plus_plus(probe: Probe) -> Tensor:
     return (w * g.relu()).sum((2, 3))
 
 
+@_of_gradient
 def gradient_x_activation(probe: Probe) -> Tensor:
     """XGrad-CAM (Fu et al., 2020): alpha_k = sum_ij g_ij A_ij / sum_ij A_ij -> (N, C); 0 for an empty channel."""
     activations = probe.activations
@@ -80,6 +109,7 @@ def gradient_x_activation(probe: Probe) -> Tensor:
     return torch.where(total != 0, weighted / torch.where(total != 0, total, 1), 0)
 
 
+@_of_gradient
 def gradient_positive(probe: Probe) -> Tensor:
     """Layer-CAM (Jiang et al., 2021): a weight for every position, alpha^k_ij = ReLU(g_ij) -> (N, C, h, w)."""
     return probe.gradient.relu()
@@ -88,6 +118,7 @@ def gradient_positive(probe: Probe) -> Tensor:
 # ---- weightings without a gradient --------------------------------------------------------------------
 
 
+@_of_scores(growth=Tensor.clone)
 def masked_scores(probe: Probe) -> Tensor:
     """S(A^k) = target(f(E_k)) - target(f(B)), E_k = X M_k + B (1 - M_k), M_k = Norm(Up(A^k)) (Eq. 10, 11).
 
@@ -102,17 +133,19 @@ def masked_scores(probe: Probe) -> Tensor:
     """
     if probe.partial:
         raise ValueError(
-            "budget and tolerance need to know how a weighting depends on the scores: name yours in "
-            "fam_lib.methods.SCORE_WEIGHTINGS, with the increasing function of S that its weights are proportional to"
+            "budget and tolerance need to know how a weighting depends on the scores: give yours as "
+            "Weighting(function, growth=...), with the increasing function of S that its weights are proportional to"
         )
     return probe.passes.masked[probe.reading].scores
 
 
+@_of_scores(growth=Tensor.exp)
 def softmax_of_masked_scores(probe: Probe) -> Tensor:
     """alpha_k = exp(S_k) / sum_h exp(S_h) (Eq. 13; Score-CAM, Score-FAM) -> (N, C), rows sum to 1."""
     return masked_scores(probe).softmax(1)
 
 
+@Weighting
 def ablation(probe: Probe) -> Tensor:
     """Ablation-CAM (Ramaswamy et al., 2020): alpha_k = (Y - Y_k) / |Y| with channel k set to zero -> (N, C).
 
@@ -123,6 +156,7 @@ def ablation(probe: Probe) -> Tensor:
     return probe.passes.ablation_drops[probe.reading] / full.abs().clamp_min(torch.finfo(full.dtype).tiny)[:, None]
 
 
+@Weighting
 def head_weights(probe: Probe) -> Tensor:
     """The weights of a head that is affine in GAP(A), read off by impulses: CAM (Eq. 2), RAM (Eq. 5) -> (N, C).
 
@@ -152,22 +186,26 @@ def head_weights(probe: Probe) -> Tensor:
 # ---- controls -----------------------------------------------------------------------------------------
 
 
+@Weighting
 def uniform(probe: Probe) -> Tensor:
     """alpha_k = 1/C: the mean activation, the same map for every target -> (N, C)."""
     n, c = probe.activations.shape[:2]
     return probe.activations.new_full((n, c), 1 / c)
 
 
+@Weighting
 def random_weights(probe: Probe) -> Tensor:
     """alpha_k ~ U(0, 1), drawn per image -> (N, C)."""
     return _uniform_noise(probe, probe.activations.shape[1:2])
 
 
+@Weighting
 def random_map(probe: Probe) -> Tensor:
     """A map of U(0, 1) noise on the layer's grid -> (N, h, w)."""
     return _uniform_noise(probe, probe.activations.shape[2:])
 
 
+@Weighting
 def centre_prior(probe: Probe) -> Tensor:
     """A Gaussian in the middle of the layer's grid, sigma a quarter of each side -> (N, h, w)."""
     n, _, h, w = probe.activations.shape
@@ -176,6 +214,7 @@ def centre_prior(probe: Probe) -> Tensor:
     return torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * 0.25**2)).expand(n, h, w)
 
 
+@Weighting
 def all_ones(probe: Probe) -> Tensor:
     """Everything is important: the explanation map is the image -> (N, h, w)."""
     n, _, h, w = probe.activations.shape
@@ -187,6 +226,6 @@ def _uniform_noise(probe: Probe, shape: torch.Size) -> Tensor:
     draws = []
     for image in probe.images:
         digest = hashlib.sha256(at_least_float32(image.detach()).cpu().contiguous().numpy().tobytes()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little") + probe.seed)
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little") + probe.passes.settings.seed)
         draws.append(torch.rand(shape, generator=generator))
     return torch.stack(draws).to(probe.activations)

@@ -1,15 +1,17 @@
 """The front door: any architecture, the model left as it was, one clear error for bad input."""
 
+from functools import cache
+
 import pytest
-import timm
 import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fam_lib import METHODS, Explainer, Method, explain
-from fam_lib.capture import evaluating, last_spatial_layer, run_with_layer
+import architectures
+from fam_lib import METHODS, Method, explain, explain_all
+from fam_lib.capture import evaluating, last_spatial_layer, layer_name, run_with_layer
 from fam_lib.targets import cosine
 from fam_lib.weighting import uniform
 from toys import ConvHead, GapNet, assert_untouched, census, pictures, seeded
@@ -23,37 +25,26 @@ def inputs_of(method, model, images):
 # ---- every method on several architectures ------------------------------------------------------------
 
 BACKBONES = {
-    "resnet10t": lambda k: timm.create_model("resnet10t", num_classes=k),
-    "efficientnet": lambda k: timm.create_model("test_efficientnet", num_classes=k),
-    "hrnet": lambda k: timm.create_model("hrnet_w18_small", num_classes=k),
-    "vgg": lambda k: VggLike(k),
+    "resnet": architectures.resnet,
+    "efficientnet": architectures.efficientnet,
+    "hrnet": architectures.HighResolution,
+    "vgg": architectures.Vgg,
 }
 
 
-class VggLike(nn.Module):
-    """Convolutions, max pooling, adaptive pooling, fully connected layers."""
-
-    def __init__(self, classes):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(4),
-            nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        )  # fmt: skip
-        self.avgpool = nn.AdaptiveAvgPool2d((3, 3))
-        self.classifier = nn.Sequential(nn.Linear(108, 16), nn.ReLU(inplace=True), nn.Linear(16, classes or 16))
-
-    def forward(self, images):
-        return self.classifier(self.avgpool(self.features(images)).flatten(1))
+@cache
+def network(backbone, classes=0):
+    torch.manual_seed(0)
+    return BACKBONES[backbone](classes).eval()
 
 
 @pytest.mark.parametrize("backbone", list(BACKBONES))
 def test_gradient_methods_and_controls_run_on_every_architecture(backbone):
-    torch.manual_seed(0)
     images = pictures(2, (64, 64))
     for method, row in METHODS.items():
         if "score" in method or "ablation" in method or method in ("cam", "ram", "fam"):
             continue
-        model = BACKBONES[backbone](4 if row.reference == "class" else 0).eval()
+        model = network(backbone, 4 if row.reference == "class" else 0)
         result = explain(model, images, method, reference=inputs_of(method, model, images))
         assert result.saliency.shape == (2, 64, 64)
         assert result.saliency.min() >= 0
@@ -64,8 +55,7 @@ def test_gradient_methods_and_controls_run_on_every_architecture(backbone):
 
 @pytest.mark.parametrize("backbone", ["efficientnet", "vgg"])
 def test_masked_and_ablated_scores_run_on_other_architectures(backbone):
-    torch.manual_seed(0)
-    images, model = pictures(2, (64, 64)), BACKBONES[backbone](0).eval()
+    images, model = pictures(2, (64, 64)), network(backbone)
     for method in ("score-fam", "score-norm-fam", "ablation-fam"):
         result = explain(model, images, method, batch_size=16)
         assert result.weights.isfinite().all()
@@ -73,51 +63,37 @@ def test_masked_and_ablated_scores_run_on_other_architectures(backbone):
 
 
 @pytest.mark.parametrize(
-    ("model", "name"),
+    ("make", "name"),
     [
-        (torchvision.models.resnet18(), "layer4"),
-        (torchvision.models.vgg11(), "features"),
-        (timm.create_model("tf_efficientnet_lite0", num_classes=0), "bn2"),
-        (timm.create_model("hrnet_w18_small", num_classes=0), "final_layer"),
+        (torchvision.models.resnet18, "layer4"),
+        (architectures.Vgg, "features"),
+        (architectures.efficientnet, "features"),
+        (architectures.HighResolution, "final_layer"),
     ],
-    ids=["resnet18", "vgg11", "efficientnet_lite0", "hrnet"],
+    ids=["resnet18", "vgg", "efficientnet", "hrnet"],
 )
-def test_the_default_layer_is_the_last_spatial_one(model, name):
-    layer = last_spatial_layer(model.eval(), torch.zeros(1, 3, 64, 64))
+def test_the_default_layer_is_the_last_spatial_one(make, name):
+    model = make().eval()
+    layer = last_spatial_layer(model, torch.zeros(1, 3, 64, 64))
     assert layer is model.get_submodule(name)
-
-
-class SequenceFirst(nn.Module):
-    """A transformer in PyTorch's default layout, (T, N, D)."""
-
-    def __init__(self):
-        super().__init__()
-        self.patches = nn.Conv2d(3, 8, 8, 8)
-        self.encoder = nn.TransformerEncoderLayer(8, 2, 8)
-
-    def forward(self, images):
-        return self.encoder(self.patches(images).flatten(2).permute(2, 0, 1)).mean(0)
+    assert layer_name(model, layer) == name
 
 
 @pytest.mark.parametrize(
-    ("model", "size", "layer"),
+    ("make", "size", "layer"),
     [
-        (timm.create_model("test_vit", num_classes=0), (160, 160), "attn"),
+        (lambda: architectures.Vit(heads=2), (160, 160), "101x32 of .*attn"),
         # Tokens and their dimensions happen to have the proportions of a pedestrian.
-        (
-            timm.create_model("test_vit", num_classes=0, img_size=(256, 128), num_heads=1),
-            (256, 128),
-            "129x64 of .*attn",
-        ),
-        (timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, depths=(1, 1, 1, 1)), (224, 224), "norm"),
-        (torchvision.models.VisionTransformer(64, 16, 1, 2, 8, 8), (64, 64), "conv_proj"),
-        (SequenceFirst(), (64, 32), "patches"),
+        (lambda: architectures.Vit(heads=1), (256, 128), "129x64 of .*attn"),
+        (architectures.ChannelsLast, (224, 224), "7x48 of 'norm'"),
+        (architectures.torchvision_vit, (64, 64), "conv_proj"),
+        (architectures.SequenceFirst, (64, 32), "patches"),
     ],
     ids=["ViT", "ViT of pedestrians", "Swin", "torchvision's ViT", "sequence first"],
 )
-def test_a_transformer_is_not_explained_by_accident(model, size, layer):
+def test_a_transformer_is_not_explained_by_accident(make, size, layer):
     with pytest.raises(ValueError, match=f"{layer}.* is hardly the map to explain"):
-        last_spatial_layer(model.eval(), torch.zeros(1, 3, *size))
+        last_spatial_layer(make().eval(), torch.zeros(1, 3, *size))
 
 
 def test_tokens_in_the_middle_of_a_network_do_no_harm():
@@ -127,14 +103,13 @@ def test_tokens_in_the_middle_of_a_network_do_no_harm():
 
 
 def test_a_branch_of_a_layer_that_returns_a_list():
-    model = timm.create_model("hrnet_w18_small", num_classes=0).eval()
-    images = pictures(1, (64, 64))
-    assert explain(model, images, "grad-fam", "stage4", branch=0).cam.shape == (1, 16, 16)
-    assert explain(model, images, "grad-fam", "stage4", branch=3).cam.shape == (1, 2, 2)
+    model, images = network("hrnet"), pictures(1, (64, 64))
+    assert explain(model, images, "grad-fam", "stage", branch=0).cam.shape == (1, 16, 16)
+    assert explain(model, images, "grad-fam", "stage", branch=3).cam.shape == (1, 2, 2)
     with pytest.raises(ValueError, match=r"returns 4 tensors; choose one with branch=0\.\.3"):
-        explain(model, images, "grad-fam", "stage4")
+        explain(model, images, "grad-fam", "stage")
     with pytest.raises(ValueError, match="got branch=4"):
-        explain(model, images, "grad-fam", "stage4", branch=4)
+        explain(model, images, "grad-fam", "stage", branch=4)
     with pytest.raises(ValueError, match="returns a single Tensor"):
         explain(model, images, "grad-fam", "final_layer", branch=0)
 
@@ -219,13 +194,29 @@ def test_explaining_works_in_every_grad_mode(mode, method):
     assert not expected.requires_grad
 
 
-def test_an_explainer_serves_many_batches_and_looks_the_layer_up_once():
-    model, images = seeded(ConvHead()), pictures(4)
-    explainer = Explainer(model, "grad-fam")
-    first, layer = explainer(images[:2]), explainer.layer
-    second = explainer(images[2:])
-    assert explainer.layer is layer
+# ---- the layer that was explained ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [(None, "conv"), ("body", "body"), ("body.0", "body.0"), (lambda model: model.body[1], "body.1")]
+)
+def test_the_result_names_the_layer_that_was_explained(layer, name):
+    model, images = seeded(ConvHead()), pictures(2)
+    result = explain(model, images, "grad-fam", layer(model) if callable(layer) else layer)
+    assert result.layer == name
+    assert torch.equal(result.saliency, explain(model, images, "grad-fam", name).saliency)
+    assert {one.layer for one in explain_all(model, images, ["grad-fam", "uniform"], name).values()} == {name}
+
+
+def test_the_layer_serves_further_batches_and_is_looked_up_once():
+    model, images, sizes = seeded(ConvHead()), pictures(4), []
+    handle = model.register_forward_hook(lambda _m, inputs, _o: sizes.append(len(inputs[0])))
+    first = explain(model, images[:2], "grad-fam")
+    second = explain(model, images[2:], "grad-fam", first.layer)
+    handle.remove()
+    assert sizes == [1, 2, 2]  # one image to find the layer
     both = explain(model, images, "grad-fam")
+    assert first.layer == second.layer == both.layer == "conv"
     torch.testing.assert_close(torch.cat([first.saliency, second.saliency]), both.saliency)
 
 
@@ -338,6 +329,7 @@ BAD_INPUT = {
     "class as float": (CLASSES, X, {"method": "cam", "reference": torch.ones(2)}, "class indices"),
     "batch size 0": (GAP, X, {"batch_size": 0}, "batch_size"),
     "precision": (GAP, X, {"precision": torch.int8}, "precision must be"),
+    "unknown option": (GAP, X, {"batchsize": 3}, "unknown option 'batchsize'"),
     "small images": (GAP, pictures(1, (24, 24)), {}, "too small"),
     "detached head": (Returning(lambda a: a.detach().mean((2, 3))), X, {"method": "grad-fam"}, "no gradient"),
 }  # fmt: skip
@@ -351,11 +343,6 @@ def test_bad_input_gives_one_clear_error_and_leaves_the_model_alone(case):
     with pytest.raises((ValueError, TypeError), match=message):
         explain(model, images, **options)
     assert_untouched(before, census(model))
-
-
-def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="batchsize"):
-        explain(GAP, X, batchsize=3)
 
 
 def test_a_layer_that_runs_twice_is_refused():

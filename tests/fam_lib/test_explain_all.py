@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fam_lib import METHODS, Explainer, Method, explain, explain_all
+from fam_lib import METHODS, Method, explain, explain_all
 from fam_lib.targets import cosine
 from fam_lib.weighting import masked_scores
 from toys import ConvHead, GapNet, assert_untouched, census, pictures, seeded
@@ -213,7 +213,7 @@ def test_class_methods_alone_need_no_classifier():
 
 def test_a_classifier_of_other_precision_reads_half_precision_features():
     model, classifier, images, _ = case()
-    exact = Explainer(model, "score-cam", "relu", classifier=classifier)(images)
-    half = Explainer(model, "score-cam", "relu", classifier=classifier, precision=torch.bfloat16)(images)
+    exact = explain(model, images, "score-cam", "relu", classifier=classifier)
+    half = explain(model, images, "score-cam", "relu", classifier=classifier, precision=torch.bfloat16)
     assert half.scores.dtype == torch.float32
     torch.testing.assert_close(half.scores, exact.scores, rtol=0, atol=1e-2)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fam_lib import faithfulness, retrieval
 from fam_lib.faithfulness import (
+    METRICS,
     Faithfulness,
     ap_drop,
     ap_increase,
@@ -24,7 +25,7 @@ from fam_lib.faithfulness import (
     summarise,
 )
 from fam_lib.masking import explanation_mask, top_share_mask
-from fam_lib.retrieval import evaluate, matches
+from fam_lib.retrieval import Labels, evaluate, matches
 
 NAN = math.nan
 
@@ -35,6 +36,11 @@ def tensor(*values):
 
 def same(found, expected):
     assert found.tolist() == pytest.approx(list(expected), nan_ok=True)
+
+
+def columns(table):
+    """The six scores and the three metrics by name."""
+    return vars(table) | table.metrics()
 
 
 def embedding_case(seed=0, n_ids=8, dim=16):
@@ -53,7 +59,7 @@ def embedding_case(seed=0, n_ids=8, dim=16):
     b = noise(len(query_ids))
     e = 0.7 * x + 0.3 * b
     gallery = (gallery_ids[:, None] > 0) * centres[gallery_ids - 1] + 0.7 * noise(len(gallery_ids))
-    return (x, e, b), (query_ids, query_cams, gallery, gallery_ids, gallery_cams)
+    return (x, e, b), (gallery, Labels(query_ids, query_cams, gallery_ids, gallery_cams))
 
 
 # --- Eq. 15-17 ----------------------------------------------------------------------------------------------
@@ -131,10 +137,9 @@ def test_all_ones_map_gives_drops_of_exactly_zero():
 
 
 def test_measure_follows_the_words_of_eq_15():
-    (x, e, b), gallery = embedding_case()
-    query_ids, query_cams, gallery_features, gallery_ids, gallery_cams = gallery
-    table = measure(x, e, b, *gallery)
-    true = matches(query_ids, query_cams, gallery_ids, gallery_cams)
+    (x, e, b), (gallery_features, labels) = embedding_case()
+    table = measure(x, e, b, gallery_features, labels)
+    true = matches(labels)
 
     def d(i, j, q):
         cos = torch.nn.functional.cosine_similarity
@@ -182,38 +187,47 @@ def test_undefined_queries_are_counted():
 def test_scale_of_the_features_and_blocks_do_not_matter(monkeypatch):
     (x, e, b), gallery = embedding_case()
     one = measure(x, e, b, *gallery)
-    monkeypatch.setattr(retrieval, "BLOCK_ENTRIES", 4 * len(gallery[2]))
+    monkeypatch.setattr(retrieval, "BLOCK_ENTRIES", 4 * len(gallery[0]))
     other = measure(3 * x, 0.1 * e, b, *gallery)
-    for name, values in vars(one).items():
-        assert torch.allclose(values, vars(other)[name], atol=1e-5, equal_nan=True), name
+    for name, values in columns(one).items():
+        assert torch.allclose(values, columns(other)[name], atol=1e-5, equal_nan=True), name
 
 
 def test_compare_reuses_rankings():
     (x, e, b), gallery = embedding_case()
     rankings = [evaluate(f, *gallery) for f in (x, e, b)]
-    for name, values in vars(compare(*rankings)).items():
-        same(values, vars(measure(x, e, b, *gallery))[name].tolist())
+    expected = columns(measure(x, e, b, *gallery))
+    for name, values in columns(compare(*rankings)).items():
+        same(values, expected[name].tolist())
 
 
 def test_compare_refuses_rankings_of_other_queries():
-    (x, e, b), (query_ids, query_cams, *gallery) = embedding_case()
-    ranking = evaluate(x, query_ids, query_cams, *gallery)
-    reordered = evaluate(e.flip(0), query_ids.flip(0), query_cams.flip(0), *gallery)
+    (x, e, b), (gallery, labels) = embedding_case()
+    ranking = evaluate(x, gallery, labels)
+    reordered = evaluate(e.flip(0), gallery, labels.of_queries(torch.arange(len(x)).flip(0)))
     with pytest.raises(ValueError, match="explanation maps differ in the number of matches"):
         compare(ranking, reordered, ranking)
     with pytest.raises(ValueError, match="ap must be one of"):
         compare(ranking, ranking, ranking, ap="area")
 
 
-def test_columns_are_arrays_by_name():
+def test_the_metrics_by_name_follow_from_six_scores_and_measure_gives_all_17_queries():
+    as_x, as_e, as_b = tensor(0.8, 0.8, 0.5), tensor(0.6, 0.9, 0.4), tensor(0.2, 0.2, 0.5)
+    ap_x, ap_e, ap_b = tensor(0.9, 0.5, NAN), tensor(0.6, 0.7, NAN), tensor(0.5, 0.1, NAN)
+    table = Faithfulness(as_x, as_e, as_b, ap_x, ap_e, ap_b)
+    expected = {"as_drop": [1 / 3, 0, NAN], "ap_drop": [0.75, 0, NAN], "ap_increase": [0, 1, NAN]}
+    assert tuple(table.metrics()) == METRICS == tuple(expected)
+    for name, values in expected.items():
+        same(table.metrics()[name], values)
+        same(getattr(table, name), values)
+    assert len(table) == 3
+
     features, gallery = embedding_case()
     table = measure(*features, *gallery)
-    assert isinstance(table, Faithfulness)
-    assert list(table.columns()) == [
-        *("as_drop", "ap_drop", "ap_increase"),
-        *("as_x", "as_e", "as_b", "ap_x", "ap_e", "ap_b"),
-    ]
-    assert all(isinstance(column, np.ndarray) and len(column) == 17 for column in table.columns().values())
+    assert isinstance(table, Faithfulness) and len(table) == 17
+    assert list(vars(table)) == ["as_x", "as_e", "as_b", "ap_x", "ap_e", "ap_b"]
+    for column in (*vars(table).values(), *table.metrics().values()):
+        assert column.dtype == torch.float64 and column.shape == (17,) and column.device.type == "cpu"
 
 
 # --- area ---------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fam_lib.capture import evaluating
 from fam_lib.precision import float32_as
-from workbook import paths
+from workbook import paths, published
 from workbook.benchmark.agreement import Agreement, agreement
 from workbook.benchmark.clock import machine, timed
 from workbook.benchmark.floor import forward_costs
@@ -34,7 +34,6 @@ from workbook.cache.store import key, write_json, write_text
 CODE_VERSION = 5
 REPEATS = 3
 CHECKED_CHANNELS = 32
-PAPER_SECONDS = {"grad-fam": 0.05, "score-fam": 9.69}  # Table 1: ResNet-50, 256 x 128, Tesla P40
 
 LEGEND = """\
 ratio: to the seconds of score-fam fam_lib, or of grad-fam fam_lib for rows without masked forwards; round by round
@@ -96,7 +95,7 @@ def table1(model: nn.Module, image: Tensor) -> pd.DataFrame:
             write_json(path, [[*name, times] for name, times in measure(rows, device).items()])
     stored = {(method, library): times for method, library, times in json.loads(path.read_text(encoding="utf-8"))}
     frame = _times(rows, stored, device)
-    frame["paper_seconds"] = [PAPER_SECONDS.get(m) if lib == OURS else None for m, lib in stored]
+    frame["paper_seconds"] = [published.TABLE1_SECONDS.get(m) if lib == OURS else None for m, lib in stored]
     return frame
 
 

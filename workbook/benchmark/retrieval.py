@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
 
@@ -22,8 +20,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fam_lib.retrieval import Ranking, cmc, evaluate, mean_ap
+from fam_lib.retrieval import Labels, Ranking, cmc, evaluate, mean_ap
 from workbook.benchmark.clock import machine, timed
+from workbook.benchmark.memory import peak_memory
 
 N_IDS, N_CAMS, N_QUERIES = 750, 6, 3_368
 N_MATCHABLE, N_DISTRACTORS = 13_115, 2_798  # gallery images with and without an identity among the queries
@@ -35,14 +34,11 @@ REPEATS = 5
 
 
 class Retrieval(NamedTuple):
-    """The arguments of `fam_lib.retrieval.evaluate`: features float32, ids and cameras int64."""
+    """The arguments of `fam_lib.retrieval.evaluate`; features are float32."""
 
     query_features: Tensor
-    query_ids: Tensor
-    query_cams: Tensor
     gallery_features: Tensor
-    gallery_ids: Tensor
-    gallery_cams: Tensor
+    labels: Labels
 
 
 def market1501_shape() -> Retrieval:
@@ -68,10 +64,8 @@ def market1501_shape() -> Retrieval:
         return torch.from_numpy(identity[of_ids] + CAMERA_SHIFT * camera[of_cams] + NOISE * noise).float()
 
     labels = np.where(gallery_ids < N_IDS, gallery_ids + 1, 0)
-    return Retrieval(
-        *(features(ids, cams), torch.from_numpy(ids + 1), torch.from_numpy(cams)),
-        *(features(gallery_ids, gallery_cams), torch.from_numpy(labels), torch.from_numpy(gallery_cams)),
-    )
+    query, gallery = features(ids, cams), features(gallery_ids, gallery_cams)
+    return Retrieval(query, gallery, Labels(*map(torch.from_numpy, (ids + 1, cams, labels, gallery_cams))))
 
 
 def _seen(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -92,15 +86,14 @@ def plain_loop(data: Retrieval, n_queries: int, python_numbers: bool) -> np.ndar
     Returns:
         (n_queries, 3) float64: average precision, trapezoid average precision, rank of the first match.
     """
-    values = Retrieval(*(x.numpy() for x in data))
-    queries, gallery = (
-        x / np.linalg.norm(x, axis=1, keepdims=True) for x in (values.query_features, values.gallery_features)
-    )
+    features = (x.numpy() for x in (data.query_features, data.gallery_features))
+    queries, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in features)
+    query_ids, query_cams, gallery_ids, gallery_cams = (x.numpy() for x in vars(data.labels).values())
     scores = []
     for i in range(n_queries):
         order = np.argsort(-(gallery @ queries[i]))
-        same_id = values.gallery_ids[order] == values.query_ids[i]
-        truths = same_id[~(same_id & (values.gallery_cams[order] == values.query_cams[i]))]
+        same_id = gallery_ids[order] == query_ids[i]
+        truths = same_id[~(same_id & (gallery_cams[order] == query_cams[i]))]
         hits = truths.cumsum()
         precision = [hit / (place + 1.0) for place, hit in enumerate(hits.tolist() if python_numbers else hits)]
         before = [1.0, *precision]
@@ -121,7 +114,7 @@ def compare(data: Retrieval) -> pd.DataFrame:
         Columns evaluation, device, queries_timed, seconds (for all queries; the median), ratio (of seconds to
         those of `evaluate` on the CPU), map, map_trapezoid, rank1 (NaN where only a sample was timed).
     """
-    n_queries, cpu = len(data.query_ids), torch.device("cpu")
+    n_queries, cpu = len(data.query_features), torch.device("cpu")
     rows = []
     for device in [cpu] + [torch.device("cuda")] * torch.cuda.is_available():
         seconds, ranking = _timed_evaluate(data, device)
@@ -145,34 +138,24 @@ def _timed_evaluate(data: Retrieval, device: torch.device) -> tuple[float, Ranki
     return median(timed(lambda: evaluate(*moved), device)[0] for _ in range(REPEATS)), ranking
 
 
-def peak_memory() -> tuple[float, float]:
-    """Peak resident memory of a fresh process in MB, once it holds the data and after it has called `evaluate`."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_peaks).result()
-
-
-def _peaks() -> tuple[float, float]:
+def ranking_call() -> Callable[[], object]:
+    """A call of `evaluate` on data of Market1501's shape, for :func:`peak_memory`."""
     data = market1501_shape()
-    before = _peak_so_far()
-    evaluate(*data)
-    return before, _peak_so_far()
-
-
-def _peak_so_far() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return lambda: evaluate(*data)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Time `evaluate` and a plain loop on random features of Market1501's shape, for ``make bench``."""
     argparse.ArgumentParser(prog="workbook.benchmark retrieval", description=main.__doc__).parse_args(arguments)
-    before, after = peak_memory()
     data = market1501_shape()
     frame = compare(data)
-    print(f"{len(data.query_ids):,} queries x {len(data.gallery_ids):,} gallery images, {DIM}-d features")
+    print(f"{len(data.query_features):,} queries x {len(data.gallery_features):,} gallery images, {DIM}-d features")
     print(frame.drop(columns=["map", "map_trapezoid", "rank1"]).round(3).to_string(index=False))
     print(f"The loop over NumPy numbers was timed on {SAMPLE} queries and scaled to all.")
     scores = frame[["map", "map_trapezoid", "rank1"]].dropna()
     print(scores.to_string(index=False))
     print(f"largest difference of a score: {np.ptp(scores.to_numpy(), axis=0).max():.1e}")
-    print(f"peak memory of a process with evaluate: {after:.0f} MB; before the call: {before:.0f} MB")
+    try:
+        print(f"peak memory of evaluate, beyond its data: {peak_memory(ranking_call):.0f} MB")
+    except OSError as error:
+        print(error, file=sys.stderr)

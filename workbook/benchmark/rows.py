@@ -12,7 +12,7 @@ from torch import Tensor
 from fam_lib.budget import most_energetic
 from fam_lib.capture import run_with_layer
 from fam_lib.explain import explain
-from fam_lib.passes import first_with_equal_mask
+from fam_lib.passes import first_with_equal_mask, live_channels
 from workbook.benchmark.networks import Subject
 from workbook.benchmark.peers import Found, Run, loop_score_fam, peers
 
@@ -101,5 +101,5 @@ def plain_forwards(subject: Subject, total: int, batch: int) -> None:
 
 def masked_forwards(activations: Tensor, budget: float = 1.0) -> int:
     """How many masked images Score-FAM forwards for A (1, C, h, w): distinct masks of the live channels it scores."""
-    live = activations.amax((2, 3)) > activations.amin((2, 3))
-    return len(first_with_equal_mask(activations)[most_energetic(activations, live, budget)].unique())
+    chosen = most_energetic(activations, live_channels(activations), budget)
+    return len(first_with_equal_mask(activations)[chosen].unique())

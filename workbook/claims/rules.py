@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
 
-from fam_lib.faithfulness import EQUAL_AREAS
+from fam_lib.faithfulness import EQUAL_AREAS, METRICS
+from workbook import published
 from workbook.claims.evidence import (
     DOES_NOT_HOLD,
     HOLDS,
@@ -27,7 +28,6 @@ from workbook.claims.evidence import (
     verdict_of,
     weakest,
 )
-from workbook.reid.tables import METRICS, PAPER_TABLE2
 
 Judge = Callable[[Tables], tuple[str, str]]  # -> verdict, evidence
 
@@ -38,7 +38,7 @@ AREAS = tuple(str(round(100 * share)) for share in EQUAL_AREAS)  # as in the col
 ALIKE = math.sqrt(0.5)  # two maps are alike if they share half of their variance or more: r^2 >= 0.5
 MUCH_SLOWER = 10  # times: an order of magnitude
 # The larger AP drop of Score-FAM in the paper, which calls the retrieval similar to the original's.
-SIMILAR_RETRIEVAL = max(paper["score-fam"][METRICS.index("ap_drop")] for paper in PAPER_TABLE2.values())
+SIMILAR_RETRIEVAL = max(paper["score-fam"][METRICS.index("ap_drop")] for paper in published.TABLE2.values())
 EMPTY_MAPS = 5  # percent of the maps that may be empty if a method is to count as applicable
 
 _LABEL = {name: name.replace("as_", "AS ").replace("ap_", "AP ") for name in METRICS}
@@ -80,7 +80,7 @@ def large_lead(methods: Sequence[str], rivals: Sequence[str], metric: str) -> fl
     column = METRICS.index(metric)
     leads = [
         _better(metric) * (paper[method][column] - paper[rival][column]) / paper[rival][column]
-        for paper, method, rival in product(PAPER_TABLE2.values(), methods, rivals)
+        for paper, method, rival in product(published.TABLE2.values(), methods, rivals)
     ]
     return min(leads) / 2
 

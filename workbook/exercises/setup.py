@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from fam_lib.retrieval import cosine_similarity, rank, top_gallery
+from fam_lib.features import cosine_similarity
+from fam_lib.retrieval import Labels, rank, top_gallery
 from workbook.exercises.verdict import Answer, Trial, judge, normal
 
 
@@ -31,7 +32,7 @@ def check_counted(answer: Answer) -> None:
     """Exercise 1.2: answer(query_id, query_cam, ids, cams) -> which gallery images are ranked, (G,) bool."""
     query_id, query_cam = 3, 1
     ids, cams = torch.tensor([3, 3, 5, 5, 0, -1, -1, 3]), torch.tensor([1, 2, 1, 2, 1, 1, 2, 3])
-    counted = top_gallery(torch.zeros(1, len(ids)), [query_id], [query_cam], ids, cams, k=5)
+    counted = top_gallery(torch.zeros(1, len(ids)), Labels([query_id], [query_cam], ids, cams), k=5)
     right = torch.zeros_like(ids).index_fill(0, counted[0], 1)
     own, junk = (ids == query_id) & (cams == query_cam), ids == -1
     mistakes = {
@@ -49,7 +50,7 @@ def check_trapezoid(answer: Answer) -> None:
     """Exercise 1.3: answer(correct) -> area under the precision-recall curve of a ranked list (G,) bool."""
     correct = torch.tensor([0, 1, 1, 0, 0, 1, 0, 1, 0], dtype=torch.bool)
     ids, apart = torch.where(correct, 1, 2), torch.linspace(1, 0, len(correct))[None]
-    ranking = rank(apart, [1], [1], ids, torch.full_like(ids, 2))
+    ranking = rank(apart, Labels([1], [1], ids, torch.full_like(ids, 2)))
     hits, places = correct.cumsum(0), torch.arange(1, len(correct) + 1)
     after = (hits / places)[correct]
     before = ((hits - 1) / (places - 1))[correct]
@@ -64,7 +65,7 @@ def check_trapezoid(answer: Answer) -> None:
         / (2 * len(correct)),
     }
     top = torch.tensor([1, 0, 1], dtype=torch.bool)
-    first = rank(torch.tensor([[0.9, 0.5, 0.1]]), [1], [1], [1, 2, 1], [2, 2, 2])
+    first = rank(torch.tensor([[0.9, 0.5, 0.1]]), Labels([1], [1], [1, 2, 1], [2, 2, 2]))
     special = {
         "the curve starts at recall 0 with precision 1, not 0": torch.tensor((0.5 + (1 / 2 + 2 / 3) / 2) / 2),
         "before a match at rank 1 there is no image: 0 / 0; the curve starts with precision 1": torch.tensor(torch.nan),

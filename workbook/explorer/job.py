@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from fam_lib.passes import Progress
+from fam_lib.settings import Progress
 
 
 class Job:

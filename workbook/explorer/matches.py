@@ -10,11 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from fam_lib.explain import Explainer, Explanation
+from fam_lib.explain import Explanation, explain
+from fam_lib.features import extract
 from fam_lib.methods import find_method
 from fam_lib.targets import cosine
 from workbook import plots
-from workbook.explorer.views import Pair, batch, features
+from workbook.explorer.views import Pair, batch
 
 if TYPE_CHECKING:
     from workbook.reid.queries import Queries
@@ -107,21 +108,23 @@ def look_at_matches(
     if not 1 <= rank <= len(ranks.gallery):
         raise ValueError(f"rank must lie in 1..{len(ranks.gallery)}, got {rank}")
     images = batch(model, torch.stack([ranks.query[0], *(normalised for normalised, _ in ranks.gallery)]))
-    vectors = features(model, images)
+    vectors = extract(model, images)
     # Everybody's other image: the query, and for the query the match.
     other = torch.cat([vectors[rank : rank + 1], vectors[:1].expand(len(ranks.gallery), -1)])
     compares = find_method(method).reference == "other"
     cache = {} if cache is None else cache
     key = (method, layer or None, rank if compares else None)
     if key not in cache:
-        cache[key] = Explainer(model, method, layer or None, **options)(images, other if compares else None).saliency
+        reference = other if compares else None
+        cache[key] = explain(model, images, method, layer or None, reference=reference, **options).saliency
     ends = [0, rank]
     return Matches(
         similarities=cosine(vectors[1:], other[1:]).cpu(),
         saliency=cache[key],
         rank=rank,
         pair={
-            name: Explainer(model, name, layer or None, **options)(images[ends], other[ends]) for name in PAIR_METHODS
+            name: explain(model, images[ends], name, layer or None, reference=other[ends], **options)
+            for name in PAIR_METHODS
         },
     )
 

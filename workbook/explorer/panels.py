@@ -15,7 +15,7 @@ from torch import nn
 
 from fam_lib.masking import B_HIGH, B_LOW, DELTA
 from fam_lib.methods import METHODS, Method
-from fam_lib.passes import Progress
+from fam_lib.settings import Progress
 from workbook.explorer.job import Job
 from workbook.explorer.matches import Matches, RankList, fig_matches, look_at_matches
 from workbook.explorer.views import Images, View, fig_views, look, read_picture

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
-from fam_lib.capture import evaluating
-from fam_lib.explain import Explainer, Explanation
+from fam_lib.explain import Explanation, explain
 from fam_lib.faithfulness import retained_area
+from fam_lib.features import extract
 from fam_lib.masking import B_HIGH, B_LOW, DELTA, explanation_map, explanation_mask, gaussian_blur
 from fam_lib.methods import Method, find_method
 from fam_lib.targets import cosine
@@ -149,7 +149,7 @@ def look(
         saliency=saliency[0],
         explanation_map=_convert(masked[0], normalised, display).clamp(0, 1),
         retained_area=retained_area(explanation_mask(saliency, low, high, delta)).item(),
-        cosine=cosine(features(model, masked), found.feature).item(),
+        cosine=cosine(extract(model, masked), found.feature).item(),
         baseline_cosine=found.baseline_cosine,
         flat=bool(found.explanation.flat[0]),
         bound=None if bound is None else bound.item(),
@@ -208,22 +208,17 @@ def batch(network: nn.Module, images: Tensor) -> Tensor:
     return images if parameter is None else images.to(parameter.device)
 
 
-def features(network: nn.Module, images: Tensor) -> Tensor:
-    with torch.no_grad(), evaluating(network):
-        return network(images).float()
-
-
 def _explain(
     network: nn.Module, image: Tensor, method: Method, layer: str | None, other: Tensor | None, options: dict[str, Any]
 ) -> Mapped:
     x = batch(network, image)
-    reference = None if other is None else features(network, batch(network, other))
-    baseline, feature = options.get("baseline", gaussian_blur)(x), features(network, x)
+    reference = None if other is None else extract(network, batch(network, other))
+    baseline, feature = options.get("baseline", gaussian_blur)(x), extract(network, x)
     return Mapped(
-        explanation=Explainer(network, method, layer, **options)(x, reference),
+        explanation=explain(network, x, method, layer, reference=reference, **options),
         feature=feature,
         baseline=baseline,
-        baseline_cosine=cosine(features(network, baseline), feature).item(),
+        baseline_cosine=cosine(extract(network, baseline), feature).item(),
     )
 
 

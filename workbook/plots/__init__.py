@@ -6,7 +6,6 @@ pictures are made of, `style` the look, `canvas` the geometry of a page.
 
 from workbook.plots.byol import fig_byol_pretexts, fig_byol_trend
 from workbook.plots.charts import (
-    correlations,
     effective_channels,
     fig_agreement,
     fig_correlation,
@@ -29,7 +28,6 @@ from workbook.plots.sanity import fig_sanity_curves
 from workbook.plots.style import use_look
 
 __all__ = [
-    "correlations",
     "effective_channels",
     "fig1_motivation",
     "fig2_pipeline",

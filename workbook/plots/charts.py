@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fam_lib.similarity import pearson
 from workbook.plots import canvas, style
 from workbook.plots.canvas import LINE, MARGIN, axes_at, text_at, text_width, wrap
 from workbook.plots.overlays import Array, same_length, to_numpy
@@ -79,14 +81,8 @@ def fig_weights(similarities: Array, weights: Array, note: str = "") -> Figure:
     return fig
 
 
-def correlations(first: Array, second: Array) -> np.ndarray:
-    """Pearson's r of two maps for each image: (N, H, W) twice -> (N,); NaN where one of them is flat."""
-    a, b = (to_numpy(maps).reshape(len(maps), -1) for maps in (first, second))
-    if a.shape != b.shape:
-        raise ValueError(f"the maps must have the same shape, got {tuple(first.shape)} and {tuple(second.shape)}")
-    a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
-    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.where(norm > 1e-12, (a * b).sum(1) / np.where(norm > 1e-12, norm, 1), np.nan)
+def _pearson(first: Array, second: Array) -> np.ndarray:
+    return pearson(*map(torch.as_tensor, (first, second))).numpy()
 
 
 @style.context()
@@ -98,7 +94,7 @@ def fig_agreement(saliencies: Mapping[str, Array], note: str = "") -> Figure:
         note: what the data are.
     """
     methods = [name for name, maps in saliencies.items() if np.ptp(to_numpy(maps)) > 0]
-    pairs = [[np.nanmean(correlations(saliencies[a], saliencies[b])) for b in methods] for a in methods]
+    pairs = [[np.nanmean(_pearson(saliencies[a], saliencies[b])) for b in methods] for a in methods]
     table = pd.DataFrame(pairs, index=methods, columns=methods)
     side = 0.42 * len(methods)
     fig, top = canvas.page(PAGE_WIDTH, side + 1.35, "Which methods draw the same map?", note)
@@ -122,7 +118,7 @@ def fig_correlation(score_fam: Array, uniform: Array, note: str = "") -> Figure:
     Raises:
         ValueError: the shapes differ or every pair has a flat map.
     """
-    r = correlations(score_fam, uniform)
+    r = _pearson(score_fam, uniform)
     known = np.sort(r[np.isfinite(r)])
     if not len(known):
         raise ValueError("every pair has a flat map: there is no correlation to show")

@@ -91,9 +91,9 @@ unit-lib: $(READY)  ## the library's tests alone
 NBVAL = $(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg
 nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
-	@# 01 alone: it trains the network that 03 and 04 read.
-	@$(NBVAL) notebooks/01_setup.ipynb
-	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/0[!1]*.ipynb
+	@# 01 and 05 train side by side; 03 and 04 read the network of 01.
+	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/01*.ipynb notebooks/05*.ipynb
+	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/0[234]*.ipynb
 
 data-check: $(READY)  ## say which Re-ID data sets are there and whether they are sound
 	@$(PY) -m workbook.reid.check --data-root "$(DATA_ROOT)" $(ARGS)

@@ -64,7 +64,7 @@ class Weighting:
     growth: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        update_wrapper(self, self.alpha)
+        update_wrapper(self, self.alpha, updated=())  # a callable object's own attributes stay its own
 
     def __call__(self, probe: Probe) -> Tensor:
         return self.alpha(probe)

@@ -5,12 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fam_lib import Method, explain, explain_all, weighting
+from fam_lib import Method, Weighting, explain, explain_all, weighting
 from fam_lib import budget as budget_module
 from fam_lib.budget import _bends, certified_bound, fill_in, most_energetic, score_interval
 from fam_lib.explain import to_saliency
 from fam_lib.masking import upsample
-from fam_lib.methods import SCORE_WEIGHTINGS
 from fam_lib.targets import class_confidence, cosine, projection
 from toys import ConvHead, GapNet, pictures, seeded
 
@@ -123,7 +122,7 @@ def test_a_target_without_limits_and_a_map_that_may_be_flat_are_certified_nothin
     assert certified_bound(saliency, torch.ones(1, 3, 2, 2), low, low).tolist() == [1.0]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(
     seed=st.integers(0, 2**31), channels=st.integers(1, 12), share=st.floats(0.01, 1), signed=st.booleans(),
     spread=st.floats(0, 3), rectify=st.booleans(), extreme=st.booleans(),
@@ -154,7 +153,7 @@ def test_no_admissible_weights_lead_further_away_than_the_bound(
     assert (span_may_be_rounding | (bound <= bound_of_intervals(*case) + 1e-6)).all()
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0.01, 0.99), st.sampled_from(["conv", "body"]))
 def test_a_budgeted_score_fam_lies_within_its_bound_of_the_exact_map(seed, budget, layer):
     model, images = seeded(ConvHead(), seed), pictures(2, seed=seed)
@@ -191,7 +190,7 @@ def test_all_score_methods_of_a_call_keep_to_the_budget_and_carry_a_bound():
         assert result[name].bound.shape == (2,)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     st.integers(0, 10_000), st.sampled_from([0.03, 0.1, 0.3, 0.6, 0.9]), st.sampled_from([0.4, 1.0]),
     st.sampled_from(["conv", "body"]),
@@ -270,27 +269,15 @@ def test_beside_a_target_without_limits_a_tolerance_scores_every_channel():
         assert (found.bound < 1e-5).all()
 
 
-@pytest.mark.parametrize("budget", [0, -0.5, 1.5, float("nan")])
-def test_a_budget_outside_0_to_1_is_refused(budget):
-    with pytest.raises(ValueError, match="budget must be a share"):
-        explain(seeded(GapNet()), pictures(1), "score-fam", budget=budget)
-
-
-@pytest.mark.parametrize("tolerance", [0, -0.5, 1, 1.5, float("nan")])
-def test_a_tolerance_outside_0_to_1_is_refused(tolerance):
-    with pytest.raises(ValueError, match="tolerance must be a difference"):
-        explain(seeded(GapNet()), pictures(1), "score-fam", tolerance=tolerance)
-
-
 @pytest.mark.parametrize("option", [{"budget": 0.5}, {"tolerance": 0.2}])
-def test_a_score_weighting_of_ones_own_is_refused_a_part_of_the_scores_until_it_is_named(option, monkeypatch):
+def test_a_score_weighting_of_ones_own_is_refused_a_part_of_the_scores_until_it_says_how_it_grows(option):
     def positive(probe):
         return weighting.masked_scores(probe).relu()
 
-    own, model, images = Method("own", positive, cosine, "self"), seeded(ConvHead()), pictures(2)
-    with pytest.raises(ValueError, match="SCORE_WEIGHTINGS"):
-        explain_all(model, images, [own, "score-fam"], "conv", **option)
-    monkeypatch.setitem(SCORE_WEIGHTINGS, positive, torch.relu)
+    model, images = seeded(ConvHead()), pictures(2)
+    silent, own = (Method("own", alpha, cosine, "self") for alpha in (positive, Weighting(positive, growth=torch.relu)))
+    with pytest.raises(ValueError, match=r"Weighting\(function, growth=\.\.\.\)"):
+        explain_all(model, images, [silent, "score-fam"], "conv", **option)
     found = explain_all(model, images, [own, "grad-fam"], "conv", **option)
     off = (found["own"].saliency - explain(model, images, own, "conv").saliency).abs().amax((1, 2))
     assert (off <= found["own"].bound + 1e-4).all() and found["grad-fam"].bound is None

@@ -3,11 +3,11 @@
 import copy
 
 import pytest
-import timm
 import torch
 import torchvision
 from torch import nn
 
+import architectures
 from fam_lib import explain
 from fam_lib.folding import fold_batch_norm
 from toys import assert_untouched, census, pictures, seeded
@@ -69,10 +69,12 @@ def test_convolution_and_bn_become_the_convolution_of_the_closed_form(options):
     "make",
     [
         lambda: torchvision.models.resnet18(num_classes=7),
-        lambda: timm.create_model("test_efficientnet", num_classes=0),
-        lambda: timm.create_model("hrnet_w18_small", num_classes=0),
+        architectures.bottlenecks,
+        architectures.mobilenet,
+        architectures.efficientnet,
+        architectures.HighResolution,
     ],
-    ids=["resnet18", "efficientnet", "hrnet"],
+    ids=["resnet18", "bottlenecks", "mobilenet", "efficientnet", "hrnet"],
 )
 def test_known_architectures_fold_completely_and_answer_the_same(make):
     torch.manual_seed(0)
@@ -114,7 +116,7 @@ def test_the_model_shares_nothing_that_folding_writes():
 
 def test_score_fam_of_a_network_with_bn_is_that_of_plain_forwards(monkeypatch):
     torch.manual_seed(0)
-    model, images = seeded(timm.create_model("test_efficientnet", num_classes=0)), pictures(2, (64, 64))
+    model, images = seeded(architectures.efficientnet()), pictures(2, (64, 64))
     fast = explain(model, images, "score-fam")
     monkeypatch.setattr("fam_lib.passes.fold_batch_norm", lambda model, _images: model)
     plain = explain(model, images, "score-fam")

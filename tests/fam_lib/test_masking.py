@@ -2,13 +2,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 
 from fam_lib.masking import blend, explanation_map, explanation_mask, gaussian_blur, min_max, top_share_mask, upsample
 from toys import pictures
 
 
 def test_blur_is_a_51_pixel_kernel_of_sigma_50_with_a_reflected_border():
+    from torchvision.transforms.functional import gaussian_blur as torchvision_blur  # seconds to import
+
     images = pictures(2, (96, 64)).double()
     torch.testing.assert_close(gaussian_blur(images), torchvision_blur(images, [51, 51], [50.0, 50.0]))
 

@@ -70,6 +70,22 @@ def test_when_a_single_mask_does_not_fit_the_error_is_the_devices_own_and_the_mo
     assert_untouched(before, census(model))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_baseline_is_made_of_float32_images_at_least_and_blended_in_their_own_precision(dtype):
+    """In float16 the blur hangs: oneDNN 3.12 on a CPU with AVX-512 FP16."""
+    model, images, seen = seeded(ConvHead()).to(dtype), pictures(2).to(dtype), []
+
+    def baseline(given):
+        seen.append(given)
+        return given.float().flip(3)
+
+    ours = explain(model, images, "score-fam", "conv", baseline=baseline)
+    assert [given.dtype for given in seen] == [torch.promote_types(dtype, torch.float32)]
+    assert torch.equal(seen[0].to(dtype), images)
+    theirs = explain(model, images, "score-fam", "conv", baseline=lambda _: images.flip(3))
+    assert torch.equal(ours.scores, theirs.scores) and ours.scores.abs().max() > 1e-4
+
+
 @pytest.mark.parametrize(("dtype", "of_scores", "of_map"), [(torch.bfloat16, 2e-2, 2e-2), (torch.float16, 2e-3, 2e-3)])
 def test_the_error_of_half_precision_is_small_in_scores_and_map(dtype, of_scores, of_map):
     model, images = seeded(ConvHead(), 3), pictures(3)

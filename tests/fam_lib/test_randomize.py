@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
-import timm
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import architectures
 from fam_lib import randomize
 from fam_lib.randomize import execution_order, layer_groups, randomised
-from workbook.cache.digests import state_digest
 
 IMAGES = torch.rand(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
@@ -58,6 +56,11 @@ def changed(before: nn.Module, after: nn.Module) -> set[str]:
     """Names of the layers whose state differs."""
     a, b = before.state_dict(), after.state_dict()
     return {name.rpartition(".")[0] for name in a if not torch.equal(a[name], b[name])}
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    """Every parameter and buffer, to the last bit."""
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
 
 
 # ---- order and groups ---------------------------------------------------------------------------------
@@ -122,9 +125,9 @@ def test_zero_steps_are_refused() -> None:
         layer_groups(("a", "b"), 0)
 
 
-@pytest.mark.parametrize(("name", "lowest"), [("tf_efficientnet_lite0", "conv_stem"), ("resnet18", "conv1")])
+@pytest.mark.parametrize(("name", "lowest"), [("mobilenet_v2", "features.0"), ("resnet18", "conv1")])
 def test_real_networks_get_eight_steps_down_to_the_stem(name: str, lowest: str) -> None:
-    net = timm.create_model(name, num_classes=0)
+    net = getattr(torchvision.models, name)()
     order = execution_order(net, torch.rand(1, 3, 32, 32))
     groups = layer_groups(order, 8)
     assert len(groups) == 8
@@ -133,8 +136,8 @@ def test_real_networks_get_eight_steps_down_to_the_stem(name: str, lowest: str) 
 
 
 def test_a_resnet_shortcut_runs_before_the_sum() -> None:
-    order = execution_order(timm.create_model("resnet18", num_classes=0), torch.rand(1, 3, 32, 32))
-    assert order.index("layer2.0.downsample.0") < order.index("layer2.1.conv1")
+    order = execution_order(architectures.resnet(), torch.rand(1, 3, 32, 32))
+    assert order.index("stages.1.0.downsample.0") < order.index("stages.1.1.conv1")
 
 
 # ---- the networks -------------------------------------------------------------------------------------
@@ -142,23 +145,13 @@ def test_a_resnet_shortcut_runs_before_the_sum() -> None:
 
 @pytest.mark.parametrize("scheme", ["cascade", "independent"])
 def test_the_given_model_stays_bit_identical(model: Backwards, scheme: str) -> None:
-    before = state_digest(model)
+    before = bits(model)
     frozen = [parameter.requires_grad_(False).requires_grad for parameter in model.parameters()]
     for other in steps(model, scheme, calibration=IMAGES).values():
         other(IMAGES).sum()
-    assert state_digest(model) == before
+    assert bits(model) == before
     assert [parameter.requires_grad for parameter in model.parameters()] == frozen
     assert model.training
-
-
-def test_the_digest_sees_the_last_bit_of_every_parameter_and_buffer(model: Backwards) -> None:
-    before = state_digest(model)
-    assert state_digest(copy.deepcopy(model)) == before
-    for name in ("head.bias", "a.1.running_var"):
-        other = copy.deepcopy(model)
-        value = other.state_dict()[name]
-        value[0] = torch.nextafter(value[0], torch.tensor(9.0))
-        assert state_digest(other) != before
 
 
 def test_the_cascade_goes_down_one_group_a_step(model: Backwards) -> None:
@@ -188,14 +181,14 @@ def test_layers_of_one_shape_get_different_weights_and_each_the_same_in_every_te
 
 
 def test_no_two_layers_of_a_real_network_get_the_same_weights() -> None:
-    *_, other = steps(timm.create_model("resnet18", num_classes=0), max_steps=8).values()
+    (other,) = steps(torchvision.models.resnet18(), max_steps=1).values()
     kernels = [m.weight for m in other.modules() if isinstance(m, nn.Conv2d)]
     for i, kernel in enumerate(kernels):
         assert not any(kernel.shape == k.shape and torch.equal(kernel, k) for k in kernels[:i])
 
 
 def test_a_seed_repeats_and_another_differs(model: Backwards) -> None:
-    first, again, other = (state_digest(steps(model, seed=seed)["stem"]) for seed in (0, 0, 1))
+    first, again, other = (bits(steps(model, seed=seed)["stem"]) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -263,9 +256,11 @@ def test_a_layer_that_cannot_be_reset_is_named_and_one_that_can_resets_itself() 
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_features_of_a_random_efficientnet_neither_vanish_nor_explode(calibrated: bool) -> None:
-    net = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+def test_features_of_a_random_mobilenet_neither_vanish_nor_explode(calibrated: bool) -> None:
+    net = torchvision.models.mobilenet_v2(width_mult=0.35)
+    net.classifier = nn.Identity()
     images = torch.rand(8, 3, 64, 32)
+    randomize.estimate_statistics(net, execution_order(net, images), images)  # as training leaves them
     for other in steps(net, max_steps=3, calibration=images if calibrated else None).values():
         with torch.no_grad():
             features = other.eval()(images)

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from fam_lib import similarity
@@ -32,6 +31,8 @@ def test_spearman_equals_scipy(maps: tuple[Tensor, Tensor], absolute: bool) -> N
 
 
 def test_ssim_equals_scikit_image(maps: tuple[Tensor, Tensor]) -> None:
+    from skimage.metrics import structural_similarity  # brings pictures and graphs along
+
     a, b = (m.sigmoid() for m in maps)
     expected = [structural_similarity(x.numpy(), y.numpy(), data_range=1.0) for x, y in zip(a, b, strict=True)]
     np.testing.assert_allclose(similarity.ssim(a, b), expected, rtol=1e-10)

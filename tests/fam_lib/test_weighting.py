@@ -3,16 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from captum.attr import LayerGradCam
-from pytorch_grad_cam import AblationCAM, GradCAMPlusPlus, XGradCAM
-from torchcam.methods import GradCAM as TorchGradCAM
-from torchcam.methods import LayerCAM as TorchLayerCAM
-from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 
-from fam_lib import METHODS, Explainer, explain
+from fam_lib import METHODS, Method, Settings, Weighting, explain, explain_all
 from fam_lib.capture import run_with_layer
 from fam_lib.methods import find_method
 from fam_lib.passes import Passes, Reading
+from fam_lib.targets import cosine, projection
 from fam_lib.weighting import Probe, masked_scores
 from toys import ConvHead, GapNet, pictures, seeded
 
@@ -119,38 +115,55 @@ def embedding_case():
     return model, images, model(images).detach().roll(1, 0)
 
 
-def test_grad_fam_agrees_with_captum_and_torchcam_on_the_norm():
-    model, images, _ = embedding_case()
-    wrapped = Norm(model)
-    ours = explain(model, images, "grad-fam", "body").cam
-    captum = LayerGradCam(wrapped, model.body).attribute(images, target=0, relu_attributions=True).squeeze(1)
-    torch.testing.assert_close(ours, captum.detach(), **CLOSED)
-    with TorchGradCAM(wrapped, model.body) as extractor:
-        theirs = extractor(0, wrapped(images), normalized=False)[0]
-    torch.testing.assert_close(ours, theirs.detach(), **CLOSED)
+# One test a library: each takes a second and more to import, and so it does in one of pytest's workers only.
 
 
-def test_cg_ram_agrees_with_captum_on_the_cosine():
+def test_grad_fam_cg_ram_and_grad_cam_agree_with_captum():
+    from captum.attr import LayerGradCam
+
+    def captum(model, layer, images, target):
+        theirs = LayerGradCam(model, layer).attribute(images, target=target, relu_attributions=True)
+        return theirs.squeeze(1).detach()
+
     model, images, reference = embedding_case()
+    ours = explain(model, images, "grad-fam", "body").cam
+    torch.testing.assert_close(ours, captum(Norm(model), model.body, images, 0), **CLOSED)
     ours = explain(model, images, "cg-ram", "body", reference=reference).cam
-    theirs = LayerGradCam(CosineTo(model, reference), model.body).attribute(images, target=0, relu_attributions=True)
-    torch.testing.assert_close(ours, theirs.squeeze(1).detach(), **CLOSED)
+    torch.testing.assert_close(ours, captum(CosineTo(model, reference), model.body, images, 0), **CLOSED)
+
+    classifier, classes = seeded(ConvHead(classes=4)), torch.tensor([1, 3, 0])
+    ours = explain(classifier, images, "grad-cam", "conv", reference=classes).cam
+    torch.testing.assert_close(ours, captum(classifier, classifier.conv, images, classes), **CLOSED)
 
 
-def test_grad_cam_agrees_with_captum():
-    model, images = seeded(ConvHead(classes=4)), pictures(3)
-    classes = torch.tensor([1, 3, 0])
-    ours = explain(model, images, "grad-cam", "conv", reference=classes).cam
-    theirs = LayerGradCam(model, model.conv).attribute(images, target=classes, relu_attributions=True)
-    torch.testing.assert_close(ours, theirs.squeeze(1).detach(), **CLOSED)
+def test_grad_fam_and_layer_fam_agree_with_torchcam_on_the_norm():
+    from torchcam.methods import GradCAM, LayerCAM
 
-
-def test_layer_fam_agrees_with_torchcam():
     model, images, _ = embedding_case()
     wrapped = Norm(model)
-    with TorchLayerCAM(wrapped, model.body) as extractor:
-        theirs = extractor(0, wrapped(images), normalized=False)[0]
-    torch.testing.assert_close(explain(model, images, "layer-fam", "body").cam, theirs.detach(), **CLOSED)
+    for method, library in (("grad-fam", GradCAM), ("layer-fam", LayerCAM)):
+        with library(wrapped, model.body) as extractor:
+            theirs = extractor(0, wrapped(images), normalized=False)[0]
+        torch.testing.assert_close(explain(model, images, method, "body").cam, theirs.detach(), **CLOSED)
+
+
+def test_other_gradient_weightings_and_ablation_cam_agree_with_grad_cam():
+    from pytorch_grad_cam import AblationCAM, GradCAMPlusPlus, XGradCAM
+
+    # The package adds 1e-6 to denominators of the size of the squared gradient: large features drown it.
+    model, images, _ = embedding_case()
+    model.register_forward_hook(lambda _m, _i, output: output.double() * 1e3)
+    for method, library in (("grad-fam++", GradCAMPlusPlus), ("xgrad-fam", XGradCAM)):
+        theirs = grad_cam_weights(library, Norm(model), model.body, images)
+        ours = explain(model, images, method, "body").weights
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+    model, images = seeded(ConvHead(classes=3), 5), pictures(2)
+    # The package sets a channel to zero only where the layer's minimum is zero: behind a ReLU.
+    theirs = grad_cam_weights(AblationCAM, model, model.body, images)
+    ours = explain(model, images, "ablation-cam", "body", reference=torch.zeros(2, dtype=torch.long))
+    signs = ours.target.sign().unsqueeze(1)  # the package divides by Y, we by |Y|
+    torch.testing.assert_close(ours.weights * signs, theirs.view(2, -1), rtol=1e-4, atol=1e-5)
 
 
 def grad_cam_weights(library, model, layer, images):
@@ -167,32 +180,11 @@ def grad_cam_weights(library, model, layer, images):
     return torch.as_tensor(seen[0])
 
 
-@pytest.mark.parametrize(
-    ("method", "library"), [("grad-fam++", GradCAMPlusPlus), ("xgrad-fam", XGradCAM)], ids=["plus", "xgrad"]
-)
-def test_other_gradient_weightings_agree_with_grad_cam(method, library):
-    # The package adds 1e-6 to denominators of the size of the squared gradient: large features drown it.
-    model, images, _ = embedding_case()
-    model.register_forward_hook(lambda _m, _i, output: output.double() * 1e3)
-    theirs = grad_cam_weights(library, Norm(model), model.body, images)
-    ours = explain(model, images, method, "body").weights
-    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
-
-
 def test_ablation_fam_is_proportional_to_grad_cams_ablation_of_the_norm():
     # Behind GAP the projection on a fixed v is linear in A, so ablating channel k costs v_k GAP(A_k) / |v|.
     model, images, a, f, _ = gap_case(neck=False)
     expected = f * a.mean((2, 3)) / f.norm(dim=1, keepdim=True) ** 2
     torch.testing.assert_close(explain(model, images, "ablation-fam", "relu").weights, expected, **CLOSED)
-
-
-def test_ablation_cam_agrees_with_grad_cam():
-    model, images = seeded(ConvHead(classes=3), 5), pictures(2)
-    # The package sets a channel to zero only where the layer's minimum is zero: behind a ReLU.
-    theirs = grad_cam_weights(AblationCAM, model, model.body, images)
-    ours = explain(model, images, "ablation-cam", "body", reference=torch.zeros(2, dtype=torch.long))
-    signs = ours.target.sign().unsqueeze(1)  # the package divides by Y, we by |Y|
-    torch.testing.assert_close(ours.weights * signs, theirs.view(2, -1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -223,6 +215,8 @@ def test_ablation_works_where_a_connection_goes_round_the_layer(inplace):
 @torch.no_grad()
 def loop_over_channels(model, layer, images, score):
     """Algorithm 1 as a reader would type it: one mask, one forward. Returns S (N, C) and the final map."""
+    from torchvision.transforms.functional import gaussian_blur as torchvision_blur
+
     activations, output = run_with_layer(model, layer, images)
     baseline = torchvision_blur(images, [51, 51], [50.0, 50.0])
     scores = torch.zeros(activations.shape[:2])
@@ -238,18 +232,12 @@ def loop_over_channels(model, layer, images, score):
     return scores, (up - low) / (high - low)
 
 
-def probe_of(model, layer, images, method, reference, **changes):
-    activations, outputs = run_with_layer(model, layer, images)
-    reading = Reading(find_method(method).target, reference)
-    settings = {"batch_size": 4, "precision": None, "budget": 1.0, "progress": None, **changes}
-    baseline = Explainer(model).baseline
-    passes = Passes(model, layer, None, images, activations, outputs, (reading,), baseline, **settings)
-    return Probe(passes, reading, seed=0)
-
-
-def scores_of(model, layer, images, method, reference, **changes):
+def scores_of(model, layer, images, method, reference):
     with torch.no_grad():
-        return masked_scores(probe_of(model, layer, images, method, reference, **changes))
+        activations, outputs = run_with_layer(model, layer, images)
+        reading = Reading(find_method(method).target, reference)
+        passes = Passes(model, layer, images, activations, outputs, (reading,), Settings(batch_size=4))
+        return masked_scores(Probe(passes, reading))
 
 
 def test_score_fam_agrees_with_the_loop():
@@ -308,6 +296,89 @@ def test_half_precision_forwards_keep_float32_scores(dtype):
     assert half.weights.dtype == torch.float32
     assert half.weights.unique().numel() == half.weights.numel()  # half cosines would fall together
     torch.testing.assert_close(half.saliency, exact.saliency, rtol=0, atol=5e-3)
+
+
+# ---- weightings of one's own --------------------------------------------------------------------------
+
+
+def gradient_norm(probe):
+    """The length of the gradient of each channel."""
+    return probe.gradient.norm(dim=(2, 3))
+
+
+def positive(probe):
+    return masked_scores(probe).relu()
+
+
+def test_a_weighting_that_reads_the_gradient_says_so():
+    model, images, _, f, z = gap_case(neck=False)
+    mine = Method("norm-fam", Weighting(gradient_norm, gradient=True), projection, "self")
+    assert (mine.needs_gradient, mine.needs_scores) == (True, False)
+    # Behind GAP the gradient of |f| is f_k / (Z |f|) at every one of Z positions.
+    expected = f.abs() / f.norm(dim=1, keepdim=True) / z**0.5
+    torch.testing.assert_close(explain(model, images, mine, "relu").weights, expected, **CLOSED)
+    undeclared = Method("norm-fam", gradient_norm, projection, "self")
+    with pytest.raises(ValueError, match=r"has to say so: Weighting\(function, gradient=True\)"):
+        explain(model, images, undeclared, "relu")
+
+
+def test_a_weighting_that_says_how_it_grows_with_the_scores_has_scores_and_a_bound():
+    model, images, _ = embedding_case()
+    mine = Method("positive-fam", Weighting(positive, growth=torch.relu), cosine, "self")
+    assert (mine.needs_gradient, mine.needs_scores) == (False, True)
+    both = explain_all(model, images, [mine, "score-fam"], "conv")
+    assert torch.equal(both["positive-fam"].scores, both["score-fam"].scores)
+    assert torch.equal(both["positive-fam"].weights, both["score-fam"].scores.relu())
+    assert both["positive-fam"].bound is None
+    half = explain(model, images, mine, "conv", budget=0.5)
+    assert torch.equal(half.scored.sum(1), (both["positive-fam"].scored.sum(1) / 2).ceil().long())
+    off = (half.saliency - both["positive-fam"].saliency).abs().amax((1, 2))
+    assert (off <= half.bound + 1e-4).all()
+
+
+class Sharper:
+    """A callable object with attributes of its own, one of which a Weighting has too."""
+
+    def __init__(self, alpha):
+        self.alpha = alpha
+
+    def __call__(self, probe):
+        return (masked_scores(probe) / self.alpha).softmax(1)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (positive, torch.relu),
+        (lambda probe: masked_scores(probe).exp(), torch.exp),
+        (Sharper(0.1), lambda scores: (scores / 0.1).softmax(1)),
+    ],
+    ids=["function", "lambda", "object"],
+)
+def test_a_plain_function_or_a_callable_object_is_a_weighting_that_needs_nothing(function, expected):
+    model, images, _ = embedding_case()
+    mine = Method("mine", function, cosine, "self")
+    assert isinstance(mine.weighting, Weighting) and mine.weighting.alpha is function
+    assert (mine.needs_gradient, mine.needs_scores) == (False, False)
+    both = explain_all(model, images, [mine, "score-fam"], "conv")
+    torch.testing.assert_close(both["mine"].weights, expected(both["score-fam"].scores))
+    assert both["mine"].scores is None and both["mine"].scored is None
+
+
+def test_a_weighting_keeps_the_name_and_the_text_of_its_function():
+    mine = Weighting(gradient_norm, gradient=True)
+    assert (mine.__name__, mine.__doc__) == ("gradient_norm", "The length of the gradient of each channel.")
+    assert Method("mine", mine).weighting is mine
+    assert (masked_scores.__name__, masked_scores.gradient) == ("masked_scores", False)
+
+
+def test_the_methods_that_need_a_gradient_or_scores_are_those_of_the_table():
+    gradient = {name for name, row in METHODS.items() if row.needs_gradient}
+    assert {name.split("-")[0] for name in gradient} == {"grad", "xgrad", "layer", "cg"}
+    assert {name for name, row in METHODS.items() if row.needs_scores} == {n for n in METHODS if "score" in n}
+    neither = set(METHODS) - gradient - {n for n in METHODS if "score" in n}
+    controls = {"uniform", "random-weights", "random-map", "centre-prior", "all-ones"}
+    assert neither == controls | {"cam", "ram", "fam"} | {n for n in METHODS if "ablation" in n}
 
 
 # ---- controls and invariances -------------------------------------------------------------------------

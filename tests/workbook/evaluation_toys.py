@@ -95,3 +95,8 @@ def killing(monkeypatch: pytest.MonkeyPatch, shard: int) -> Iterator[None]:
         for module in (evaluation, shards):  # results and maps
             patch.setattr(module, "atomic_path", killed)
         yield
+
+
+def classifying(model: ReidModel) -> nn.Module:
+    """Images -> logits of the training identities, written out: what explaining behind a classifier must equal."""
+    return nn.Sequential(model, model.head).eval()

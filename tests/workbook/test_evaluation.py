@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from evaluation_toys import LONELY, SIZE, blocks, killing, tiny_model
+from evaluation_toys import LONELY, SIZE, blocks, classifying, killing, tiny_model
 from fam_lib import explain
 from fam_lib.faithfulness import measure
 from fam_lib.masking import explanation_map, explanation_mask, gaussian_blur, top_share_mask
@@ -142,9 +142,9 @@ def test_maps_are_those_of_explain_with_the_references_of_section_4_1(
     assert list(maps) == names
     rank_1 = some.gallery[some.best[:, 0]]
     with torch.no_grad():
-        predicted = model.as_classifier()(some.images).argmax(1)
+        predicted = classifying(model)(some.images).argmax(1)
     for name in names:
-        network = model.as_classifier() if name.endswith("-cam") else model
+        network = classifying(model) if name.endswith("-cam") else model
         reference = predicted if name.endswith("-cam") else rank_1 if name.endswith("ram") else None
         assert_near(maps[name], explain(network, some.images, name, model.layer, reference=reference).cam)
     assert not torch.allclose(maps["grad-cam"], maps["grad-fam"]) and not torch.allclose(maps["ram"], maps["cg-ram"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation_toys import SIZE, TRAIN_IDS, blocks
+from evaluation_toys import SIZE, TRAIN_IDS, blocks, classifying
 from fam_lib import explain
 from fam_lib.faithfulness import summarise
 from workbook.cache.context import Context
@@ -46,7 +46,7 @@ def maps_of(model: ReidModel, queries: Queries, cache: Path) -> dict[str, Tensor
 
 def ranked_classes(model: ReidModel, queries: Queries) -> Tensor:
     with torch.no_grad():
-        return model.as_classifier()(queries.images).argsort(1, descending=True)
+        return classifying(model)(queries.images).argsort(1, descending=True)
 
 
 @pytest.mark.parametrize("feature", ["after_bn", "before_bn"])
@@ -58,7 +58,7 @@ def test_maps_of_the_runners_up_are_score_cams_of_their_classes(
     found, classes = maps_of(model, some, tmp_path), ranked_classes(model, some)
     names = ["score-cam", "score-cam, class 2", "score-cam, class 3"]
     for place, name in enumerate(names):
-        expected = explain(model.as_classifier(), some.images, "score-cam", reference=classes[:, place]).cam
+        expected = explain(classifying(model), some.images, "score-cam", reference=classes[:, place]).cam
         torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-4 * float(expected.max()))
     assert not any(torch.allclose(found[a], found[b], rtol=1e-3) for a, b in combinations(names, 2))
 
@@ -74,7 +74,7 @@ def test_dependence_is_the_mean_correlation_between_maps_of_three_references(
     frame = dependence_table("toy", model, queries, maps, Context(tmp_path, progress=False)).set_index("statement")
     assert list(frame.index) == STATEMENTS and (frame.n == 3).all() and (frame.dataset == "toy").all()
     classes = ranked_classes(model, queries)
-    cams = [explain(model.as_classifier(), x, "score-cam", reference=classes[:, place]).cam for place in range(3)]
+    cams = [explain(classifying(model), x, "score-cam", reference=classes[:, place]).cam for place in range(3)]
     best = [queries.gallery[queries.best[:, place]] for place in range(3)]
     rams = [explain(model, x, "ram", model.layer, reference=other).cam for other in best]
     fam, mean = (explain(model, x, name, model.layer).cam for name in ("score-fam", "uniform"))
@@ -106,14 +106,14 @@ def test_figure_1_shows_what_it_names(model: ReidModel, data: ReidData, queries:
     torch.testing.assert_close(shown["score_fam"], explain(model, x, "score-fam", model.layer).saliency[0])
     classes = ranked_classes(model, queries)[index, :3]
     with torch.no_grad():
-        confidence = model.as_classifier()(x).softmax(1)[0]
+        confidence = classifying(model)(x).softmax(1)[0]
     for place, (picture, label, saliency) in enumerate(shown["identities"]):
         chosen = classes[place : place + 1]
         identity = TRAIN_IDS[int(chosen)]
         assert label == f"identity {identity}, {confidence[chosen].item():.0%}"
         example = data.train.paths[data.train.ids.tolist().index(identity)]
         assert torch.equal(picture, load_images([example], SIZE)[0])
-        expected = explain(model.as_classifier(), x, "score-cam", reference=chosen).saliency[0]
+        expected = explain(classifying(model), x, "score-cam", reference=chosen).saliency[0]
         torch.testing.assert_close(saliency, expected, rtol=0, atol=1e-3)
     for place, (picture, label, saliency) in enumerate(shown["gallery"]):
         best = queries.best[index, place : place + 1]

@@ -106,24 +106,12 @@ def test_layer_gives_the_last_map() -> None:
     assert seen[0].shape == (2, feature.shape[1], 4, 2)
 
 
-def test_classifier_shares_everything() -> None:
-    model = tiny().eval()
-    classifier = model.as_classifier()
-    images = torch.rand(2, 3, *SIZE)
-    assert torch.equal(classifier(images), model.heads(images)[1])
-    assert {id(p) for p in classifier.parameters()} == {id(p) for p in model.parameters()}
-    assert classifier.layer is model.layer
-    assert not classifier.training and tiny().as_classifier().training
-    assert (classifier.mean, classifier.std) == (model.mean, model.std)
-
-
 @pytest.mark.parametrize("neck", [True, False])
 @pytest.mark.parametrize("feature", ["after_bn", "before_bn"])
 def test_head_takes_either_feature_to_the_logits(feature: str, neck: bool) -> None:
     model = tiny(feature=feature, neck=neck).eval()
     images = torch.rand(2, 3, *SIZE)
     with torch.no_grad():
-        torch.testing.assert_close(model.head(model(images)), model.as_classifier()(images))
         torch.testing.assert_close(model.head(model(images)), model.heads(images)[1])
 
 
@@ -139,7 +127,7 @@ def test_returning_the_other_feature_shares_the_network() -> None:
     with torch.no_grad():
         pooled = model.backbone(images).mean((2, 3))
         assert torch.equal(other(images), pooled) and torch.equal(model(images), model.neck(pooled))
-        assert torch.equal(other.head(other(images)), model.as_classifier()(images))
+        assert torch.equal(other.head(other(images)), model.heads(images)[1])
         assert torch.equal(other.returning("after_bn")(images), model(images))
     with pytest.raises(ValueError, match="feature must be one of 'after_bn', 'before_bn', got 'l2'"):
         model.returning("l2")

@@ -103,32 +103,6 @@ class ReidModel(nn.Module):
         pooled = self.pooled(images)
         return pooled, self.classifier(self.neck(pooled))
 
-    def as_classifier(self) -> IdentityClassifier:
-        """The same network, parameters shared, that maps images to the logits of the training identities."""
-        return IdentityClassifier(self)
-
-
-class IdentityClassifier(nn.Module):
-    """Images (N, 3, H, W) -> logits (N, n_ids), on the parameters of a `ReidModel`.
-
-    Class k is the k-th smallest training identity. Submodules have the names they have in `ReidModel`.
-    """
-
-    def __init__(self, model: ReidModel) -> None:
-        super().__init__()
-        self.backbone, self.neck, self.classifier = model.backbone, model.neck, model.classifier
-        self.mean, self.std = model.mean, model.std
-        self.training = model.training
-
-    @property
-    def layer(self) -> nn.Module:
-        """The module whose output is the last map, the same as the `ReidModel`'s."""
-        return self.backbone
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The logits (N, n_ids)."""
-        return self.classifier(self.neck(self.backbone(images).mean(dim=(2, 3))))
-
 
 def build_backbone(name: str, last_stride: int = 1, init: Init = "imagenet") -> nn.Module:
     """A timm network that maps images (N, 3, H, W) to its last map (N, C, h, w), in training mode.

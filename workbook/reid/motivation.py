@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fam_lib.capture import evaluating
 from fam_lib.explain import explain
 from fam_lib.faithfulness import summarise
+from fam_lib.features import extract
 from fam_lib.methods import METHODS, Method
 from fam_lib.similarity import pearson
 from fam_lib.targets import class_confidence
@@ -88,12 +88,12 @@ def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) 
     gallery images; every training identity is shown by its first image.
     """
     device, size = next(model.parameters()).device, queries.images.shape[-2:]
-    x, classifier = queries.images[index : index + 1].to(device), model.as_classifier()
-    with torch.inference_mode(), evaluating(classifier):
-        confidence, classes = classifier(x).softmax(1)[0].topk(REFERENCES)
+    x = queries.images[index : index + 1].to(device)
+    with torch.no_grad():
+        confidence, classes = model.head(extract(model, x)).softmax(1)[0].topk(REFERENCES)
     best = queries.best[index, :REFERENCES]
     repeated = x.expand(REFERENCES, -1, -1, -1)
-    score_cam = explain(classifier, repeated, "score-cam", model.layer, reference=classes.clone()).saliency
+    score_cam = explain(model, repeated, "score-cam", model.layer, reference=classes, classifier=model.head).saliency
     ram = explain(model, repeated, "ram", model.layer, reference=queries.gallery[best]).saliency
     identities = data.train.ids.unique()[classes.cpu()]
     shown = [int((data.train.ids == identity).nonzero()[0]) for identity in identities]

@@ -17,7 +17,8 @@ from fam_lib.budget import certified_bound, score_interval
 from fam_lib.capture import evaluating, last_spatial_layer, layer_name, resolve_layer, run_with_layer
 from fam_lib.masking import min_max, upsample
 from fam_lib.methods import Method, Reference, find_method
-from fam_lib.passes import Passes, Reading, at_least_float32, classify
+from fam_lib.passes import Passes, Reading, classify
+from fam_lib.precision import at_least_float32
 from fam_lib.settings import Settings, settings_from
 from fam_lib.targets import Target, projection
 from fam_lib.weighting import Probe, masked_scores

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fam_lib.precision import at_least_float32
+
 # The paper's constants: blur of Section 4.1, zones and retained proportion of Eq. 14.
 BLUR_KERNEL = 51
 BLUR_SIGMA = 50.0
@@ -78,12 +80,13 @@ def gaussian_blur(images: Tensor, kernel_size: int = BLUR_KERNEL, sigma: float =
             f"{kernel_size}x{kernel_size} blur: both sides must exceed {half}; pass a `baseline` function "
             "with a smaller kernel_size"
         )
-    offsets = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)
+    wide = at_least_float32(images)  # wide kernels in float16 hang on a CPU with AVX-512 FP16 (oneDNN 3.12)
+    offsets = torch.arange(-half, half + 1, device=images.device, dtype=wide.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)
-    padded = F.pad(images, (half, half, half, half), mode="reflect")
+    padded = F.pad(wide, (half, half, half, half), mode="reflect")
     rows = F.conv2d(padded, kernel.unsqueeze(2), groups=images.shape[1])
-    return F.conv2d(rows, kernel.unsqueeze(3), groups=images.shape[1])
+    return F.conv2d(rows, kernel.unsqueeze(3), groups=images.shape[1]).to(images.dtype)
 
 
 def blend(images: Tensor, baseline: Tensor, mask: Tensor) -> Tensor:

@@ -19,17 +19,12 @@ from fam_lib.budget import fill_in, most_energetic
 from fam_lib.capture import run_with_layer
 from fam_lib.folding import fold_batch_norm
 from fam_lib.masking import blend, min_max, upsample
-from fam_lib.precision import float32_as
+from fam_lib.precision import at_least_float32, float32_as
 from fam_lib.settings import Settings, default_batch_size
 from fam_lib.targets import Target
 
 # Activations fed to the head at once by the methods that re-run only the head: 2**24 floats are 64 MiB.
 HEAD_ELEMENTS = 2**24
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Cosines differ by less than the spacing of half precision: scores are float32 or float64 always."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 @dataclass(frozen=True, eq=False)

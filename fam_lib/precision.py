@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 
 def float32_as(kind: Literal["ieee", "tf32"]) -> AbstractContextManager[None]:
@@ -43,3 +44,8 @@ def _by_library(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = cudnn
         torch.set_float32_matmul_precision(products)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Cosines differ by less than the spacing of half precision: scores are float32 or float64 always."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

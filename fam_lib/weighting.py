@@ -8,6 +8,7 @@ channel, the map itself (N, h, w).
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, update_wrapper
@@ -15,7 +16,8 @@ from functools import partial, update_wrapper
 import torch
 from torch import Tensor
 
-from fam_lib.passes import Passes, Reading, at_least_float32, classify
+from fam_lib.passes import Passes, Reading, classify
+from fam_lib.precision import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ class Weighting:
 
     def __call__(self, probe: Probe) -> Tensor:
         return self.alpha(probe)
+
+    def __reduce__(self) -> str | tuple:
+        name = getattr(self, "__name__", "")
+        if getattr(sys.modules.get(self.__module__), name, None) is self:
+            return name  # where it decorates a function, that function's name leads to the weighting
+        return type(self), (self.alpha, self.gradient, self.growth)
 
 
 _of_gradient = partial(Weighting, gradient=True)

@@ -18,7 +18,7 @@ def private_random_state(seed: int, device: torch.device = CPU) -> Iterator[None
 
     Args:
         seed: of the generators of Python, NumPy and torch.
-        device: where torch draws besides the CPU; of a GPU, all others are seeded too and keep the seed.
+        device: a GPU on which is drawn too; other GPUs are then seeded with it, and not restored.
     """
     python, numpy_state, on_gpu = random.getstate(), np.random.get_state(), device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):

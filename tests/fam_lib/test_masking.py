@@ -14,6 +14,12 @@ def test_blur_is_a_51_pixel_kernel_of_sigma_50_with_a_reflected_border():
     torch.testing.assert_close(gaussian_blur(images), torchvision_blur(images, [51, 51], [50.0, 50.0]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_images_are_blurred_in_float32(dtype):
+    images = pictures(1).repeat_interleave(2, 3).to(dtype)
+    assert torch.equal(gaussian_blur(images), gaussian_blur(images.float()).to(dtype))
+
+
 def test_blur_leaves_a_constant_image_alone():
     images = torch.full((1, 3, 40, 30), 0.37)
     torch.testing.assert_close(gaussian_blur(images), images)

@@ -1,5 +1,7 @@
 """Every weighting against a closed form, a plain loop or an independent implementation."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -370,6 +372,13 @@ def test_a_weighting_keeps_the_name_and_the_text_of_its_function():
     assert (mine.__name__, mine.__doc__) == ("gradient_norm", "The length of the gradient of each channel.")
     assert Method("mine", mine).weighting is mine
     assert (masked_scores.__name__, masked_scores.gradient) == ("masked_scores", False)
+
+
+def test_methods_travel_to_other_processes():
+    for row in METHODS.values():
+        assert pickle.loads(pickle.dumps(row)) == row
+    mine = pickle.loads(pickle.dumps(Method("mine", Weighting(gradient_norm, gradient=True), projection, "self")))
+    assert mine.weighting.alpha is gradient_norm and mine.needs_gradient
 
 
 def test_the_methods_that_need_a_gradient_or_scores_are_those_of_the_table():

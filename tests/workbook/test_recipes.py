@@ -12,13 +12,10 @@ from PIL import Image
 from skimage import data as photographs
 from torch import Tensor
 
-from fam_lib import Method, explain, methods
-from fam_lib.targets import projection
-from fam_lib.weighting import Probe
+from fam_lib import Settings, explain
+from fam_lib.similarity import pearson
 from reid_toys import write_rectangles
-from toys import GapNet, pictures, seeded
 from workbook import paths, profiles
-from workbook.plots import correlations
 from workbook.prepare import settings
 from workbook.reid import check, datasets
 from workbook.reid.datasets import Count, Counts
@@ -83,9 +80,12 @@ def test_a_timm_network_is_explained_with_its_real_weights(folder: Path) -> None
     results, feature = names["results"], names["model"].eval()(names["images"]).detach()
     for result in results.values():
         assert_map(result.saliency[0], (160, 160))
+        assert result.layer == "bn2"
+    earlier = explain(names["model"], names["images"], "grad-fam", "blocks.4")
+    assert earlier.layer == "blocks.4" and earlier.cam.shape[1:] > results["grad-fam"].cam.shape[1:]
     torch.testing.assert_close(results["grad-fam"].weights, feature / (25 * feature.norm()))  # 5 x 5 maps, Eq. 9
     uniform, score = results["uniform"].saliency, results["score-fam"].saliency
-    assert correlations(score, uniform)[0] > max(0.98, correlations(results["grad-fam"].saliency, uniform)[0])
+    assert pearson(score, uniform)[0] > max(0.98, pearson(results["grad-fam"].saliency, uniform)[0])
     assert Image.open(folder / "timm.png").width > 400
 
 
@@ -128,7 +128,8 @@ def test_a_classifier_is_explained_class_by_class(folder: Path) -> None:
 
 
 def test_a_method_of_ones_own_is_a_row() -> None:
-    results = run("Add a method")["results"]
+    names = run("Add a method")
+    results, images = names["results"], names["images"]
     assert list(results) == ["distance-fam", "positive-fam", "score-fam"]
     for result in results.values():
         assert_map(result.saliency[0], (96, 96))
@@ -136,17 +137,18 @@ def test_a_method_of_ones_own_is_a_row() -> None:
     distance = results["distance-fam"]
     assert distance.target == 0  # of the image to itself
     torch.testing.assert_close(distance.weights, distance.scores.softmax(1))
+    # The weighting has said how it grows with S, so that a part of the channels is enough for a bound.
+    half = explain(names["imagenet_lite0"](0), images, names["rows"][1], budget=0.5)
+    assert half.scored.sum() == results["positive-fam"].scored.sum().add(1).div(2, rounding_mode="floor")
+    assert (half.saliency - results["positive-fam"].saliency).abs().max() <= half.bound + 1e-4
 
 
-def test_a_weighting_of_ones_own_that_reads_the_gradient_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gradient_norm(probe: Probe) -> Tensor:
-        return probe.gradient.norm(dim=(2, 3))
-
-    monkeypatch.setattr(methods, "GRADIENT_WEIGHTINGS", methods.GRADIENT_WEIGHTINGS | {gradient_norm})
-    model, images = seeded(GapNet()), pictures()
-    found = explain(model, images, Method("norm-fam", gradient_norm, projection, "self"))
-    feature = model(images).detach()  # behind GAP the gradient of |f| is f_k / (Z |f|) at every one of Z positions
-    torch.testing.assert_close(found.weights, feature.abs() / feature.norm(dim=1, keepdim=True) / 128**0.5)
+def test_the_options_that_the_page_names_are_those_of_the_settings() -> None:
+    page = LIBRARY.read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)=[^`]*`", page)) - {"layer", "reference", "weights", "num_classes", "pretrained"}
+    options = set(vars(Settings()))
+    assert {"classifier", "budget", "tolerance", "precision", "progress"} <= named & options
+    assert named - options <= {"gradient", "growth"}  # of a Weighting
 
 
 def test_a_data_set_of_ones_own_is_a_folder_and_what_is_published_about_it() -> None:

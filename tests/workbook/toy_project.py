@@ -65,6 +65,7 @@ def make_project(folder: Path, notebooks: dict[str, Any], promised: str, profile
     for sub in ("params", "notebooks", "workbook/cache"):
         (folder / sub).mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
+    shutil.copytree(ROOT / "tools", folder / "tools")
     shutil.copytree(
         ROOT / "workbook" / "run", folder / "workbook" / "run", ignore=shutil.ignore_patterns("__pycache__")
     )

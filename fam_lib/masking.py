@@ -80,7 +80,7 @@ def gaussian_blur(images: Tensor, kernel_size: int = BLUR_KERNEL, sigma: float =
             f"{kernel_size}x{kernel_size} blur: both sides must exceed {half}; pass a `baseline` function "
             "with a smaller kernel_size"
         )
-    wide = at_least_float32(images)  # wide kernels in float16 hang on a CPU with AVX-512 FP16 (oneDNN 3.12)
+    wide = at_least_float32(images)  # wide kernels in float16 hang on a CPU with AVX-512 FP16 (oneDNN 3.5 to 3.12)
     offsets = torch.arange(-half, half + 1, device=images.device, dtype=wide.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)

@@ -184,7 +184,7 @@ class Passes:
         return _Scoring(same, network, baseline, of_baseline, scores, ~self.live)
 
     def _baseline(self) -> Tensor:
-        # Of float32 images: oneDNN 3.12 never returns from the wide float16 blur on a CPU with AVX-512 FP16.
+        # Of float32 images: a caller's own blur may hang in float16 as gaussian_blur did, which widens by itself.
         baseline = self.settings.baseline(at_least_float32(self.images)).to(self.images)
         if baseline.shape != self.images.shape:
             raise ValueError(

@@ -5,12 +5,14 @@
 #   make reproduce PROFILE=cuhk03-pair1 DATA_ROOT=<folder>  another profile, with data from <folder>
 #   make reproduce PY=python                                in the environment that is active now (conda)
 #   make reproduce JOBS=1                                   one notebook at a time, not two
+#   make reproduce NETWORKS=mine                            of networks trained here, not of those that ship
 
 PROFILE   ?= quick
 DATA_ROOT ?=
 PYTHON    ?= python3
 JOBS      ?= 2
 ARGS      ?=
+NETWORKS  ?= shipped
 
 PY    := .venv/bin/python
 READY := .venv/.ready
@@ -28,13 +30,20 @@ export OMP_WAIT_POLICY := PASSIVE
 # Where nothing else runs they may: small networks are up to half as fast again.
 SPIN := env -u OMP_WAIT_POLICY
 
+# Other networks give other numbers: they have folders of their own.
+export FAM_NETWORKS := $(NETWORKS)
+ifeq ($(NETWORKS),mine)
+export FAM_FIGURES ?= build/mine/figures
+export FAM_BUILD ?= build/mine
+endif
+
 B   := $(or $(FAM_BUILD),build)/$(PROFILE)
 LIB := $(wildcard fam_lib/*.py workbook/*.py workbook/*/*.py)
 # Sends what a notebook writes away from figures/, for runs whose results are not to be kept.
 ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce executed report test lint unit unit-lib nbval data-check evaluate lab bench refresh lock clean clean-cache
+.PHONY: help setup reproduce executed train report test lint unit unit-lib nbval data-check evaluate lab bench refresh lock clean clean-cache
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -64,7 +73,8 @@ RUN := $(patsubst %,$(B)/run/%.ipynb,$(shell cat $(B)/notebooks 2>/dev/null))
 executed: $(RUN)
 	@:
 
-# 01 trains the network that these read from the cache. Order only: a new 01 does not make them old.
+# 01 trains, where no network ships, the one that these read from the cache. Order only: a new 01 does not make them
+# old.
 $(patsubst %,$(B)/run/%.ipynb,03_reid_evaluation 04_sanity_check): | $(B)/run/01_setup.ipynb
 # 02 times the methods (Table 1): it waits until nothing else runs beside it.
 $(B)/run/02_fam_methods.ipynb: | $(filter-out %/02_fam_methods.ipynb,$(RUN))
@@ -72,6 +82,9 @@ $(B)/run/02_fam_methods.ipynb: | $(filter-out %/02_fam_methods.ipynb,$(RUN))
 # "exec", so that stopping make stops the notebook and not only a shell around it.
 $(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)
 	@exec $(if $(filter 02%,$*),$(SPIN)) $(PY) -m workbook.run.run_notebook $* --profile $(PROFILE) --data-root "$(DATA_ROOT)"
+
+train: $(READY)  ## train the networks of PROFILE here, from nothing; it goes on where it stopped
+	@$(PY) -m workbook.run.train $(PROFILE) --data-root "$(DATA_ROOT)" $(ARGS)
 
 report: reproduce  ## one HTML site of the executed notebooks of PROFILE, in build/PROFILE/report/
 	@$(PY) -m workbook.run.site $(PROFILE)
@@ -91,7 +104,7 @@ unit-lib: $(READY)  ## the library's tests alone
 NBVAL = $(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg
 nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
-	@# 01 and 05 train side by side; 03 and 04 read the network of 01.
+	@# 01 draws the synthetic people, which the others find in the cache.
 	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/01*.ipynb notebooks/05*.ipynb
 	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/0[234]*.ipynb
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
-from workbook import paths, profiles
+from workbook import networks, paths, profiles
 from workbook.pedestrians import synthetic
+from workbook.random_state import private_random_state
 from workbook.reid.config import TrainConfig
 from workbook.reid.data import ReidData, load_market_layout
 from workbook.reid.datasets import open_dataset
 from workbook.reid.model import ReidModel
-from workbook.reid.training import train
+from workbook.reid.training import cache_key, train
 
 
 def accelerator() -> str:
@@ -52,7 +54,8 @@ def load_data(profile: str, data_root: str = "", progress: bool = True) -> ReidD
 def prepare(profile: str, data_root: str = "", progress: bool = True) -> tuple[ReidData, ReidModel, TrainConfig]:
     """The Re-ID data of a profile, the network trained on them, and how it was trained.
 
-    Both come from the cache where an earlier run left them: every notebook that asks gets the same network.
+    The network is the one that ships with the workbook, if one of this training does, and trained otherwise; the
+    cache keeps what was trained, so every notebook that asks gets the same. See :mod:`workbook.networks`.
 
     Args:
         profile: name of a file in ``params/``.
@@ -71,7 +74,18 @@ def prepare(profile: str, data_root: str = "", progress: bool = True) -> tuple[R
     # One of several processes keeps to its own GPU.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else 1
     fabric = Fabric(accelerator=accelerator(), devices=devices, precision=config.precision)
-    return data, train(data, config, fabric=fabric, progress=progress), config
+    return data, _network(data, config, fabric, progress), config
+
+
+def _network(data: ReidData, config: TrainConfig, fabric: Fabric, progress: bool) -> ReidModel:
+    """The network that ships for this training, or the reader's own; its weights have half precision."""
+    if file := networks.shipped(f"reid-{cache_key(data, config)}"):
+        states, _ = networks.read(file)
+        with private_random_state(config.seed):  # what is drawn here is overwritten
+            model = untrained(data, replace(config, init="random"))
+        model.load_state_dict(states["reid"])
+        return model.to(fabric.device)
+    return networks.rounded(train(data, config, fabric=fabric, progress=progress))
 
 
 def untrained(data: ReidData, config: TrainConfig) -> ReidModel:

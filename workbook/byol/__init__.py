@@ -12,6 +12,7 @@ SimCLR (Chen et al., 2020) is a second pretext task through the same training, s
 """
 
 from workbook.byol.analysis import changes_table, checkpoint_table, explain_checkpoints, extract, measure_maps
+from workbook.byol.checkpoints import checkpoints
 from workbook.byol.config import PAPER
 from workbook.byol.experiments import open_experiment, synthetic
 from workbook.byol.network import BYOL, byol_loss
@@ -27,6 +28,7 @@ __all__ = [
     "byol_loss",
     "changes_table",
     "checkpoint_table",
+    "checkpoints",
     "describe",
     "explain_checkpoints",
     "extract",

@@ -19,8 +19,9 @@ from fam_lib.faithfulness import LEVEL, Summary
 from fam_lib.localisation import region_share
 from workbook import paths
 from workbook.byol.analysis import explain_checkpoints, measure_maps
+from workbook.byol.checkpoints import checkpoints
 from workbook.byol.experiments import Experiment
-from workbook.byol.training import Checkpoint, train_byol
+from workbook.byol.training import Checkpoint
 from workbook.tables import interval_columns
 
 UNTRAINED = "untrained"  # stands among the pretext tasks: what the weights at the start are worth
@@ -49,8 +50,8 @@ def run_pretexts(
         seeds: of the trainings.
         methods: names that need no other image.
         device: of the explained networks.
-        n_workers: see :func:`train_byol`.
-        n_threads: see :func:`train_byol`.
+        n_workers: see :func:`~workbook.byol.training.train_byol`.
+        n_threads: see :func:`~workbook.byol.training.train_byol`.
 
     Returns:
         A row for each seed, network (untrained, then the end of each training), map and method: columns pretext,
@@ -62,7 +63,7 @@ def run_pretexts(
         networks = {}
         for pretext in pretexts:
             config = replace(experiment.config, pretext=pretext, seed=seed)
-            first, *_, last = train_byol(experiment.pictures, config, n_workers=n_workers, n_threads=n_threads)
+            first, *_, last = checkpoints(experiment.pictures, config, n_workers=n_workers, n_threads=n_threads)
             networks |= {UNTRAINED: first, pretext: last}
         for checkpoint in networks.values():
             checkpoint.backbone.to(device)

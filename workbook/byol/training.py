@@ -90,7 +90,7 @@ def train_byol(
         FloatingPointError: the loss is not finite.
     """
     _check_images(images, config)
-    folder = paths.CACHE / _name(images, config)
+    folder = paths.CACHE / training_name(images, config)
     wanted = milestones(config.epochs)
     if not all(_milestone(folder, epoch).exists() for epoch in wanted):
         fabric = fabric or Fabric(accelerator="cpu", devices=1, precision=config.precision)
@@ -230,7 +230,7 @@ def describe(row: dict[str, float], config: BYOLConfig) -> str:
 # ---- what is kept on disk -----------------------------------------------------------------------------
 
 
-def _name(images: Tensor | PictureFolder, config: BYOLConfig) -> str:
+def training_name(images: Tensor | PictureFolder, config: BYOLConfig) -> str:
     """``<pretext>-<hash>``, the hash of everything else, and so the same as when BYOL was the only task."""
     settings = {"class": "BYOLConfig", **asdict(config)}
     return f"{settings.pop('pretext')}-{store.key(settings, _digest(images))}"

@@ -117,7 +117,7 @@ def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             card = dict(file.metadata() or {})
-            for key in file.keys():  # noqa: SIM118: the file is no mapping
+            for key in file.keys():  # noqa: SIM118 (it cannot be iterated)
                 network, name = key.split(".", 1)
                 value = file.get_tensor(key)
                 states.setdefault(network, {})[name] = value.float() if value.is_floating_point() else value

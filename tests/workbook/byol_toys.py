@@ -10,8 +10,20 @@ from PIL import Image
 
 from workbook import paths
 from workbook.byol import train_byol
+from workbook.byol.config import BYOLConfig
 from workbook.byol.training import Checkpoint
 
+TINY = BYOLConfig(
+    backbone="test_resnet",
+    epochs=5,
+    batch_size=4,
+    view_size=(32, 16),
+    hidden_dim=16,
+    output_dim=8,
+    optimiser="sgd",
+    learning_rate=1.0,
+    warmup_epochs=1,
+)
 BOX = (8, 16, 39, 47)  # xmin, ymin, xmax, ymax in the validation pictures, whose size is 64 x 64
 
 

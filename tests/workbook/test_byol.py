@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from byol_toys import train_in
+from byol_toys import TINY, train_in
 from fam_lib import explain
 from fam_lib.localisation import map_area
 from workbook import byol, paths
@@ -28,17 +28,6 @@ from workbook.byol.schedule import peak_rate, rate_at, tau_at
 from workbook.byol.training import Checkpoint, milestones, spread
 from workbook.byol.views import batches, normalise
 
-TINY = BYOLConfig(
-    backbone="test_resnet",
-    epochs=5,
-    batch_size=4,
-    view_size=(32, 16),
-    hidden_dim=16,
-    output_dim=8,
-    optimiser="sgd",
-    learning_rate=1.0,
-    warmup_epochs=1,
-)
 CONTRASTIVE = replace(TINY, pretext="simclr")
 IMAGES = torch.randint(0, 256, (9, 3, 32, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 

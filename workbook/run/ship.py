@@ -30,9 +30,9 @@ SYNTHETIC = "pedestrians drawn by code (workbook.pedestrians), none of them real
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's text."""
-    argparse.ArgumentParser(
-        prog="python -m workbook.run.ship", description=(__doc__ or "").splitlines()[0]
-    ).parse_args(arguments)
+    argparse.ArgumentParser(prog="python -m workbook.run.ship", description=(__doc__ or "").splitlines()[0]).parse_args(
+        arguments
+    )
     for training, name in [_reid(), *map(_pretext, PRETEXTS)]:
         print(f'    "{training}": ("{name}", "{sha256(networks.FOLDER / name)}"),')
     return 0

@@ -310,29 +310,37 @@ class Summary(NamedTuple):
     undefined: int
 
 
-def summarise(values: Tensor | np.ndarray | Sequence[float], *, seed: int = 0) -> Summary:
+def summarise(
+    values: Tensor | np.ndarray | Sequence[float],
+    *,
+    groups: Tensor | np.ndarray | Sequence[int] | None = None,
+    seed: int = 0,
+) -> Summary:
     """Mean over the defined queries with a percentile bootstrap interval; the mean of Eq. 15, 16 or 17.
 
-    Queries are resampled as if independent. Queries of one person are not quite so: the interval is on the
-    narrow side.
+    Queries are resampled as if independent. Those of one person are not: with the person on each query as its
+    group, whole people are resampled (cluster bootstrap). The mean is the same.
 
     Args:
         values: (Q,) one value per query; NaN is undefined and left out.
+        groups: (Q,) integers, e.g. the identity of each query; None for queries that are independent.
         seed: of the generator; one seed, one interval.
 
     Returns:
-        The Summary.
+        The Summary; with fewer than two groups among the defined queries the interval is NaN.
 
     Raises:
-        ValueError: values is not 1-D or holds an infinity.
+        ValueError: values is not 1-D or holds an infinity; or groups is not (Q,) integers.
     """
     (vector,) = _vectors(values=values)
     if vector.isinf().any():
         raise ValueError("values holds an infinity; an undefined query must be NaN")
-    defined = vector[~vector.isnan()].numpy()
+    kept = ~vector.isnan()
+    defined = vector[kept].numpy()
+    members = None if groups is None else _groups(groups, len(vector))[kept.numpy()]
     n, undefined = len(defined), len(vector) - len(defined)
     mean = float(defined.mean()) if n else float("nan")
-    lo, hi = np.quantile(bootstrap_means(defined, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    lo, hi = np.quantile(bootstrap_means(defined, seed, members), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Summary(mean, float(lo), float(hi), n, undefined)
 
 
@@ -340,6 +348,7 @@ def paired_difference(
     a: Tensor | np.ndarray | Sequence[float],
     b: Tensor | np.ndarray | Sequence[float],
     *,
+    groups: Tensor | np.ndarray | Sequence[int] | None = None,
     seed: int = 0,
 ) -> Summary:
     """Mean of a - b over the queries where both are defined, with a bootstrap interval of the difference.
@@ -347,6 +356,7 @@ def paired_difference(
     Args:
         a: (Q,) values of one method.
         b: (Q,) values of another method on the same queries, in the same order.
+        groups: see `summarise`.
         seed: see `summarise`.
 
     Returns:
@@ -358,27 +368,53 @@ def paired_difference(
     first, second = _vectors(a=a, b=b)
     if first.isinf().any() or second.isinf().any():
         raise ValueError("a or b holds an infinity; an undefined query must be NaN")
-    return summarise(first - second, seed=seed)
+    return summarise(first - second, groups=groups, seed=seed)
 
 
-def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
+def bootstrap_means(
+    values: np.ndarray, seed: int = 0, groups: Tensor | np.ndarray | Sequence[int] | None = None
+) -> np.ndarray:
     """Means of resamples with replacement, in chunks of bounded memory.
 
+    With groups, as many whole groups are drawn as there are; a mean is the sum of their values by their number.
+
     Args:
-        values: (n,), or (n, M) for M methods on the same queries, which are resampled together.
-        seed: of the generator; the resamples depend on it and on n alone.
+        values: (n,), or (n, M) for M methods on the same queries, which are resampled together. With groups, NaN
+            is left out of its group, and a group without any value is no group.
+        seed: of the generator; the resamples depend on it and on n, or the number of groups, alone.
+        groups: (n,) integers; None resamples single queries.
 
     Returns:
-        (RESAMPLES,) or (RESAMPLES, M); NaN for fewer than two queries, which say nothing about their spread.
+        (RESAMPLES,) or (RESAMPLES, M); NaN for fewer than two queries or groups, which show no spread.
+
+    Raises:
+        ValueError: groups is not (n,) integers.
     """
-    n = len(values)
+    columns = np.atleast_2d(values.T).T
+    if groups is None:
+        members, defined = np.arange(len(columns)), np.ones(columns.shape, dtype=bool)
+    else:
+        members, defined = _groups(groups, len(columns)), ~np.isnan(columns)
+    some = defined.any(axis=1)
+    names, member = np.unique(members[some], return_inverse=True)
+    n = len(names)
     if n < 2:
         return np.full((RESAMPLES, *values.shape[1:]), np.nan)
+    # A group is known by the sum and the number of its values: only these are drawn.
+    totals = np.zeros((2, n, columns.shape[1]))
+    np.add.at(totals, (slice(None), member), np.stack([np.where(defined, columns, 0), defined])[:, some])
     generator = np.random.default_rng(seed)
     chunk = max(1, BOOTSTRAP_ENTRIES // n)
     means = []
     for start in range(0, RESAMPLES, chunk):
         drawn = generator.integers(0, n, size=(min(chunk, RESAMPLES - start), n))
-        columns = [column[drawn].mean(axis=1) for column in np.atleast_2d(values.T)]
-        means.append(np.stack(columns, axis=1))
+        sums, counts = (np.stack([column[drawn].sum(axis=1) for column in part.T], axis=1) for part in totals)
+        means.append(np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0))
     return np.concatenate(means).reshape(RESAMPLES, *values.shape[1:])
+
+
+def _groups(groups: Tensor | np.ndarray | Sequence[int], n: int) -> np.ndarray:
+    array = np.asarray(groups.detach().cpu() if isinstance(groups, Tensor) else groups)
+    if array.shape != (n,) or (n and not np.issubdtype(array.dtype, np.integer)):
+        raise ValueError(f"groups must be ({n},) integers, one per value, got {array.dtype} of shape {array.shape}")
+    return array

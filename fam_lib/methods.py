@@ -72,6 +72,8 @@ METHODS: dict[str, Method] = {
         # target: a class
         Method("grad-cam", _mean, class_score, "class", "paper", "Selvaraju et al. 2017; Eq. 3"),
         Method("score-cam", _score, class_confidence, "class", "paper", "Wang et al. 2020"),
+        # Wang et al. score the probability; the paper's Eq. 1 calls the logit "class confidence": either can be meant.
+        Method("score-cam-logit", _score, class_score, "class", "grid", "Wang et al. 2020; Y^c of Eq. 1"),
         Method("cam", _head, class_score, "class", "paper", "Zhou et al. 2016; Eq. 2", rectify=False),
         Method("grad-cam++", _plus, class_score, "class", "grid", "Chattopadhyay et al. 2018"),
         Method("xgrad-cam", _xgrad, class_score, "class", "grid", "Fu et al. 2020"),

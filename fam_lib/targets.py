@@ -16,12 +16,19 @@ Target = Callable[[Tensor, Tensor], Tensor]
 
 
 def class_score(logits: Tensor, classes: Tensor) -> Tensor:
-    """Y^c of Eq. 1 and 3: the logit of class c. logits (n, K), classes (n,) -> (n,)."""
+    """Y^c of Eq. 1 and 3, where it is called "class confidence": the logit of class c.
+
+    logits (n, K), classes (n,) -> (n,).
+    """
     return logits.gather(1, classes.unsqueeze(1)).squeeze(1)
 
 
 def class_confidence(logits: Tensor, classes: Tensor) -> Tensor:
-    """The softmax probability of class c, which Score-CAM's increase of confidence is made of."""
+    """The softmax probability of class c, which Score-CAM's authors make their increase of confidence of.
+
+    Two probabilities differ by at most 1, so Score-CAM's softmax weights differ by at most a factor of e and are nearly
+    uniform; those of the logit (:func:`class_score`) have no such limit. logits (n, K), classes (n,) -> (n,) in [0, 1].
+    """
     return class_score(logits.softmax(1), classes)
 
 

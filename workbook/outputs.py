@@ -56,7 +56,7 @@ def table() -> list[Output]:
 
 def promised(profile: Profile, notebook: str | None = None) -> list[Output]:
     """The outputs that a profile promises, of all its notebooks or of one."""
-    wanted = profile.notebooks if notebook is None else (notebook,)
+    wanted = profile.parts if notebook is None else (notebook,)
     return [
         output
         for output in table()

@@ -18,6 +18,7 @@ import yaml
 from workbook import paths
 
 SYNTHETIC = "synthetic"  # the data set that is made by code and therefore always there
+EVIDENCE = "evidence"  # the part of a profile's outputs that no notebook makes, but workbook.run.evidence
 
 # YAML reads 1e-4 as text and 1.0e-4 as a number; the text would fail, or worse, not fail, far from here.
 _NUMBER_AS_TEXT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -32,9 +33,12 @@ class Profile:
         description: One sentence for readers.
         dataset: ``"synthetic"``, or the name of a data folder under the data root.
         numbers_only: The data show real people, so no picture made from them may leave this machine.
-        notebooks: Names, without ``.ipynb``, of the notebooks that this profile runs.
+        notebooks: Names, without ``.ipynb``, of the notebooks that this profile runs; none if it has networks instead.
         parameters: Values that differ from the notebooks' defaults.
         training: Settings of the Re-ID training (fields of ``workbook.reid.TrainConfig``).
+        networks: Name -> fields that override `training`, of each network that :mod:`workbook.run.evidence` explains;
+            or ``onnx`` (a file below the data root, of a network that others trained) and ``size``.
+        evidence: Values of that job that differ from the parameters of notebook 03 (``n_queries``, ``seed``).
     """
 
     name: str
@@ -44,6 +48,13 @@ class Profile:
     notebooks: tuple[str, ...]
     parameters: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What makes this profile's outputs: its notebooks, and the job over its networks if it has some."""
+        return (*self.notebooks, *((EVIDENCE,) if self.networks else ()))
 
 
 def names() -> list[str]:
@@ -81,15 +92,21 @@ def _profile(name: str, content: dict[str, Any], place: str) -> Profile:
             raise ValueError(f"{place}: the entry {key!r} is missing")
     _refuse_numbers_as_text(content, place)
     expected = {"description": str, "dataset": str, "numbers_only": bool, "notebooks": list}
-    expected |= {"parameters": dict, "training": dict}
+    expected |= dict.fromkeys(("parameters", "training", "networks", "evidence"), dict)
     for key, value in content.items():
         if not isinstance(value, expected[key]):
             raise ValueError(f"{place}: {key!r} must be a {expected[key].__name__}, not {value!r}")
-    if not content["notebooks"] or not all(isinstance(notebook, str) for notebook in content["notebooks"]):
-        raise ValueError(f"{place}: 'notebooks' must list at least one notebook's name")
-    for key in ("parameters", "training"):
+    listed = content["notebooks"] or content.get("networks")
+    if not listed or not all(isinstance(notebook, str) for notebook in content["notebooks"]):
+        raise ValueError(f"{place}: 'notebooks' must list at least one notebook's name, unless there are networks")
+    for key in ("parameters", "training", "networks", "evidence"):
         if not all(isinstance(entry, str) for entry in content.get(key, {})):
             raise ValueError(f"{place}: the names in {key!r} must be texts")
+    for network, entry in content.get("networks", {}).items():
+        if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
+            raise ValueError(f"{place}: 'networks': {network!r} must be a dict of names to values, not {entry!r}")
+        if "onnx" in entry and set(entry) != {"onnx", "size"}:
+            raise ValueError(f"{place}: 'networks': {network!r} names a file: it needs 'onnx' and 'size' and no more")
     return Profile(name=name, **{**content, "notebooks": tuple(content["notebooks"])})
 
 

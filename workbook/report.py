@@ -39,7 +39,7 @@ class Report:
     """The outputs of one run of one notebook.
 
     Args:
-        notebook: The notebook's name without ``.ipynb``, as in ``params/outputs.txt``.
+        notebook: The notebook's name without ``.ipynb``, as in ``params/outputs.txt``; or "evidence".
         profile: The profile's name.
         device: What computed, for example ``"cpu"`` or ``"cuda"``; goes to the manifest.
         dataset: The data behind the outputs, if other than the profile's.
@@ -51,8 +51,8 @@ class Report:
 
     def __init__(self, notebook: str, profile: str, *, device: Any = "cpu", dataset: str | None = None) -> None:
         self.profile = profiles.load(profile)
-        if notebook not in self.profile.notebooks:
-            hint = profiles.hint(notebook, self.profile.notebooks)
+        if notebook not in self.profile.parts:
+            hint = profiles.hint(notebook, self.profile.parts)
             raise ValueError(f"profile {profile!r} does not run {notebook!r}{hint}")
         self.notebook = notebook
         self.dataset = dataset or self.profile.dataset

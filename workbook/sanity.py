@@ -303,11 +303,15 @@ def alpha_or_a_table(maps: RandomisedMaps, dataset: str, explained: str, seed: i
 
     Returns:
         Columns dataset, method, kind, scheme, explained, step, layer, n, swapped ("alpha", "A" or "both"),
-        spearman, spearman_lo, spearman_hi; only methods with one weight a channel.
+        spearman, spearman_lo, spearman_hi; only methods with one weight a channel. The rows of scheme "another
+        image", step 0, hold the level of no relation, as in :func:`unrelated_table`.
     """
     rows = []
     for method, swapped in maps.swapped.items():
         raw = maps.raw[method]
+        unrelated = _head(dataset, method, "another image", 0, "", raw.shape[1])
+        level = _summaries({"spearman": spearman(raw[0], raw[0].roll(1, 0))}, seed)
+        rows.append(unrelated | {"explained": explained, "swapped": "both"} | level)
         for step, layer in enumerate(maps.steps, start=1):
             changed = {"alpha": swapped["alpha"][step - 1], "A": swapped["A"][step - 1], "both": raw[step]}
             for which, other in changed.items():

@@ -11,7 +11,7 @@ from fam_lib.targets import cosine
 from fam_lib.weighting import masked_scores
 from toys import ConvHead, GapNet, assert_untouched, census, pictures, seeded
 
-SCORE_METHODS = ["score-fam", "score-norm-fam", "score-ram", "score-cg-ram", "score-cam"]
+SCORE_METHODS = ["score-fam", "score-norm-fam", "score-ram", "score-cg-ram", "score-cam", "score-cam-logit"]
 
 
 def case(channels=6, classes=5):

@@ -383,6 +383,61 @@ def test_paired_difference_removes_what_queries_share():
     assert (flipped.lo, flipped.hi) == pytest.approx((-difference.hi, -difference.lo), abs=3e-4)
 
 
+def test_whole_groups_are_resampled_by_hand():
+    """Groups of sums 1, 5 and counts 1, 2: a resample is one twice, the other twice, or both: 1, 5/2 or 6/3."""
+    values, groups = np.array([2.0, 1.0, 3.0]), [7, -1, 7]
+    means = bootstrap_means(values, groups=groups)
+    found, count = np.unique(means, return_counts=True)
+    assert found.tolist() == [1, 2, 2.5]
+    assert count / len(means) == pytest.approx([0.25, 0.5, 0.25], abs=0.04)
+    summary = summarise(values, groups=torch.tensor(groups))
+    assert (summary.mean, summary.lo, summary.hi, summary.n) == (2, 1, 2.5, 3)
+    assert summarise([*values, NAN, NAN], groups=[*groups, 7, 3]) == (2, 1, 2.5, 3, 2)
+    with_nan = np.stack([[2.0, 1.0, 3.0], [2.0, 4.0, NAN]], axis=1)
+    both = bootstrap_means(with_nan, groups=groups)
+    assert (both[:, 0] == means).all() and np.unique(both[:, 1]).tolist() == [2, 3, 4]
+
+
+def test_groups_of_one_query_each_are_queries():
+    values = torch.rand(60, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    alone, grouped = summarise(values), summarise(values, groups=torch.randperm(60))
+    assert grouped.mean == alone.mean
+    width = alone.hi - alone.lo
+    assert (grouped.lo, grouped.hi) == pytest.approx((alone.lo, alone.hi), abs=0.1 * width)
+
+
+def test_copies_of_a_query_in_its_group_do_not_narrow_the_interval():
+    values = torch.rand(30, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    once = summarise(values, groups=torch.arange(30))
+    copied = summarise(values.repeat_interleave(4), groups=torch.arange(30).repeat_interleave(4))
+    assert copied[1:3] == pytest.approx(once[1:3])
+    naive = summarise(values.repeat_interleave(4))
+    assert naive.hi - naive.lo < 0.6 * (copied.hi - copied.lo)
+
+
+def test_one_group_says_nothing_about_spread():
+    for summary in (
+        summarise([0.1, 0.2, 0.3], groups=[4, 4, 4]),
+        summarise([0.1, NAN, 0.3], groups=[4, 5, 4]),
+        paired_difference([0.1, 0.2], [0.0, NAN], groups=[1, 2]),
+    ):
+        assert math.isnan(summary.lo) and math.isnan(summary.hi) and summary.mean > 0
+    assert summarise([], groups=[]).n == 0
+    assert np.isnan(bootstrap_means(np.full((3, 2), NAN), groups=[1, 2, 3])).all()
+
+
+def test_groups_are_resampled_in_chunks_and_together(monkeypatch):
+    monkeypatch.setattr(faithfulness, "BOOTSTRAP_ENTRIES", 100)
+    monkeypatch.setattr(faithfulness, "RESAMPLES", 501)
+    values, groups = np.random.default_rng(0).random((90, 2)), np.repeat(np.arange(30), 3)
+    means = bootstrap_means(values, groups=groups)  # chunks of 3
+    assert means.shape == (501, 2)
+    np.testing.assert_allclose(means.sum(1), bootstrap_means(values.sum(1), groups=groups))
+    a, b = values.T
+    difference = paired_difference(a, b, groups=groups)
+    assert difference[1:3] == pytest.approx(np.quantile(means[:, 0] - means[:, 1], [0.025, 0.975]).tolist())
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -390,6 +445,8 @@ def test_paired_difference_removes_what_queries_share():
         (lambda: summarise(torch.ones(2, 2)), "one-dimensional"),
         (lambda: paired_difference([1.0], [1.0, 2.0]), "one length"),
         (lambda: paired_difference([math.inf], [math.inf]), "infinity"),
+        (lambda: summarise([1.0, 2.0], groups=[1]), r"groups must be \(2,\) integers"),
+        (lambda: summarise([1.0, 2.0], groups=[1.0, 2.0]), "integers"),
     ],
 )
 def test_bad_summaries(call, message):

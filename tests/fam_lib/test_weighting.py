@@ -266,6 +266,30 @@ def test_score_cam_agrees_with_the_loop():
     torch.testing.assert_close(result.saliency, saliency, rtol=0, atol=1e-4)
 
 
+def test_score_cam_of_the_logit_agrees_with_the_loop():
+    model, images = seeded(ConvHead(classes=4)), pictures(3)
+    classes = torch.tensor([2, 0, 3])
+    scores, saliency = loop_over_channels(model, model.conv, images, lambda out, n: out[0, classes[n]].item())
+    result = explain(model, images, "score-cam-logit", "conv", reference=classes)
+    torch.testing.assert_close(result.scores, scores, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result.saliency, saliency, rtol=0, atol=1e-4)
+    torch.testing.assert_close(result.target, model(images).detach()[torch.arange(3), classes])
+
+
+def test_score_cam_of_the_logit_grows_with_the_scale_of_the_classifier_and_the_probability_has_a_limit():
+    # Logits 50 times as large make S of the logit 50 times as large; probabilities differ by at most 1.
+    model, images = seeded(ConvHead(classes=4)), pictures(3)
+    before = explain_all(model, images, ["score-cam", "score-cam-logit"], "conv", classes=torch.tensor([2, 0, 3]))
+    model.head.weight.data *= 50
+    model.head.bias.data *= 50
+    after = explain_all(model, images, ["score-cam", "score-cam-logit"], "conv", classes=torch.tensor([2, 0, 3]))
+    torch.testing.assert_close(
+        after["score-cam-logit"].scores, 50 * before["score-cam-logit"].scores, rtol=1e-4, atol=1e-4
+    )
+    spread = {name: (one.weights.amax(1) / one.weights.amin(1)).max().item() for name, one in after.items()}
+    assert spread["score-cam"] <= 2.7183 < spread["score-cam-logit"]  # e
+
+
 def test_a_dead_channel_scores_exactly_zero_and_costs_no_forward():
     model, images = seeded(GapNet(), 2), pictures(2)
     model.conv.bias.data[[1, 4]] = -100.0  # these two never fire

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from fam_lib.explain import combine, to_saliency
 from fam_lib.faithfulness import Faithfulness, measure, ratio_of_means
 from fam_lib.masking import blend, explanation_mask, gaussian_blur
 from workbook.cache.context import Context
+from workbook.images import load_images, normalise
 from workbook.reid import evaluation
-from workbook.reid.ablation import ABLATED, ANY_LAYER, ablation_table
+from workbook.reid.ablation import ABLATED, ANY_LAYER, RAM_EQ5, ablation_table
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import Queries, load_queries, look_up
 from workbook.reid.tables import table2
@@ -28,6 +30,7 @@ DEFAULTS = {
     "average": "mean of ratios",
     "thresholds": "B_Low 0.3, B_High 0.6, delta 0.9",
     "weights": "softmax of S",
+    "RAM": "batch norm folded",
     "baseline": "blurred",
     "layer": "the last map",
     "feature": "after BN",
@@ -75,7 +78,7 @@ def test_each_choice_begins_with_its_one_default(ablation: pd.DataFrame) -> None
         settings = list(block.setting.unique())
         assert settings[0] == DEFAULTS[choice] and len(settings) > 1
         assert (block.default == (block.setting == DEFAULTS[choice])).all()
-        methods = {"weights": ["score-fam"], "layer": [*ANY_LAYER]}.get(choice, [*ABLATED])
+        methods = {"weights": ["score-fam"], "RAM": ["ram"], "layer": [*ANY_LAYER]}.get(choice, [*ABLATED])
         assert block.groupby("setting").method.agg(list).tolist() == [methods] * len(settings)
     assert (ablation.n_queries == 4).all() and (ablation.dataset == "toy").all()
 
@@ -127,8 +130,9 @@ def test_average_precision_and_average_are_worked_out_from_the_same_results(
     [
         ("softmax of S", lambda s: s.softmax(1)),
         ("raw S", lambda s: s),
+        ("softmax of S / 0.3", lambda s: (s / 0.3).softmax(1)),
         ("softmax of S / 0.1", lambda s: (s / 0.1).softmax(1)),
-        ("softmax of S / 0.01", lambda s: (s / 0.01).softmax(1)),
+        ("softmax of S / 0.03", lambda s: (s / 0.03).softmax(1)),
     ],
 )
 def test_weights_are_those_of_the_scores(
@@ -139,6 +143,34 @@ def test_weights_are_those_of_the_scores(
         cam = combine(alpha(scores), model.backbone(queries.images)).relu()
     expected = expected_scores(model, queries, to_saliency(cam, SIZE))
     assert_row(ablation, "weights", setting, "score-fam", expected)
+
+
+def test_ram_to_the_letter_weights_with_what_the_other_image_pooled(
+    ablation: pd.DataFrame, model: ReidModel, queries: Queries
+) -> None:
+    others = queries.gallery_set.subset(queries.best[:, 0])
+    with torch.no_grad():
+        v = model.pooled(normalise(load_images(others.paths, SIZE), model.mean, model.std))
+        cam = combine(v / v.norm(dim=1, keepdim=True), model.backbone(queries.images))
+    assert_row(ablation, "RAM", "Eq. 5 to the letter", "ram", expected_scores(model, queries, to_saliency(cam, SIZE)))
+    reference = model(queries.images).detach().flip(0)
+    folded, letter = (explain(model, queries.images, m, model.layer, reference=reference) for m in ("ram", RAM_EQ5))
+    assert not torch.allclose(folded.weights, letter.weights, atol=0.02)
+
+
+def test_without_a_neck_ram_to_the_letter_is_ram(model: ReidModel, queries: Queries) -> None:
+    bare = model.returning("before_bn")
+    with torch.no_grad():
+        reference = bare(queries.images).flip(0)
+    folded, letter = (explain(bare, queries.images, m, model.layer, reference=reference) for m in ("ram", RAM_EQ5))
+    torch.testing.assert_close(letter.cam, folded.cam)
+
+
+def test_a_head_that_cannot_be_inverted_is_refused_by_ram_to_the_letter(model: ReidModel, queries: Queries) -> None:
+    broken = copy.deepcopy(model)
+    broken.neck.weight.data[0] = 0
+    with pytest.raises(ValueError, match="what was pooled cannot be had from the feature behind this head"):
+        explain(broken, queries.images, RAM_EQ5, broken.layer, reference=model(queries.images).detach())
 
 
 @pytest.mark.parametrize(
@@ -154,7 +186,7 @@ def test_thresholds_are_those_named(
     assert_row(ablation, "thresholds", f"B_Low {low}, B_High {high}, delta {delta}", "uniform", expected)
 
 
-@pytest.mark.parametrize("name", ["mean colour", "black"])
+@pytest.mark.parametrize("name", ["blurred, kernel 25", "mean colour", "black"])
 def test_another_baseline_serves_the_maps_and_the_metric(
     ablation: pd.DataFrame, model: ReidModel, queries: Queries, name: str
 ) -> None:

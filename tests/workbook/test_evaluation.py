@@ -137,15 +137,16 @@ def test_maps_are_those_of_explain_with_the_references_of_section_4_1(
 ) -> None:
     model = model.returning(feature)
     some = look_up(model, queries.image_set.subset(range(3)), queries.gallery_set, SIZE, top=3)
-    names = ["grad-cam", "score-cam", "ram", "cg-ram", "grad-ram", "grad-fam", "score-fam", "uniform", "all-ones"]
+    names = ["grad-cam", "score-cam", "score-cam-logit", "ram", "cg-ram", "grad-ram", "grad-fam", "score-fam"]
+    names += ["uniform", "all-ones"]
     maps = explain_queries(model, some, names, cache)
     assert list(maps) == names
     rank_1 = some.gallery[some.best[:, 0]]
     with torch.no_grad():
         predicted = classifying(model)(some.images).argmax(1)
     for name in names:
-        network = classifying(model) if name.endswith("-cam") else model
-        reference = predicted if name.endswith("-cam") else rank_1 if name.endswith("ram") else None
+        network = classifying(model) if "-cam" in name else model
+        reference = predicted if "-cam" in name else rank_1 if name.endswith("ram") else None
         assert_near(maps[name], explain(network, some.images, name, model.layer, reference=reference).cam)
     assert not torch.allclose(maps["grad-cam"], maps["grad-fam"]) and not torch.allclose(maps["ram"], maps["cg-ram"])
 
@@ -181,6 +182,20 @@ def test_baselines_are_mean_colour_and_black_in_the_networks_colours(model: Reid
     torch.testing.assert_close(made["black"], torch.zeros_like(queries.images), rtol=0, atol=1e-6)
     torch.testing.assert_close(made["mean colour"], mean.expand_as(queries.images))
     torch.testing.assert_close(made["blurred"], gaussian_blur(queries.images) * std + mean)
+
+
+def test_the_smaller_blur_is_the_papers_on_an_image_twice_as_large(model: ReidModel, queries: Queries) -> None:
+    def blurred(name: str, images: Tensor) -> Tensor:
+        return baselines(model)[name](images)
+
+    torch.testing.assert_close(
+        blurred("blurred, kernel 25", queries.images), gaussian_blur(queries.images, kernel_size=25, sigma=25.0)
+    )
+    # A step from black to white in the middle: where it is crossed in pixels doubles with the image and the kernel.
+    small, large = (torch.arange(n).ge(n // 2).float().expand(1, 3, 2 * n, n).contiguous() for n in (64, 128))
+    ramp, wide = blurred("blurred, kernel 25", small)[0, 0, 0], blurred("blurred", large)[0, 0, 0]
+    torch.testing.assert_close(ramp, wide.view(-1, 2).mean(1), rtol=0, atol=0.02)
+    assert (blurred("blurred", small)[0, 0, 0] - ramp).abs().max() > 0.2
 
 
 # ---- rules ---------------------------------------------------------------------------------------------------
@@ -469,5 +484,7 @@ def test_a_damaged_shard_is_named(model: ReidModel, queries: Queries, tmp_path: 
 
 
 def test_table_2_has_the_papers_methods_and_the_controls() -> None:
-    assert TABLE2_METHODS[:7] == ("grad-cam", "score-cam", "ram", "cg-ram", "grad-ram", "grad-fam", "score-fam")
-    assert TABLE2_METHODS[7:] == ("uniform", "random-weights", "random-map", "centre-prior", "all-ones")
+    papers = [name for name in TABLE2_METHODS[:8] if name != "score-cam-logit"]
+    assert papers == ["grad-cam", "score-cam", "ram", "cg-ram", "grad-ram", "grad-fam", "score-fam"]
+    assert TABLE2_METHODS[2] == "score-cam-logit"  # beside score-cam, the other reading of "class confidence"
+    assert TABLE2_METHODS[8:] == ("uniform", "random-weights", "random-map", "centre-prior", "all-ones")

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -16,16 +17,17 @@ from fam_lib import explain
 from fam_lib.faithfulness import summarise
 from workbook.cache.context import Context
 from workbook.images import load_images
-from workbook.reid.data import ReidData
+from workbook.reid.data import ImageSet, ReidData
 from workbook.reid.evaluation import explain_queries
 from workbook.reid.model import ReidModel
-from workbook.reid.motivation import dependence_table, figure1, runners_up
+from workbook.reid.motivation import _strangers, dependence_table, figure1, runners_up
 from workbook.reid.queries import Queries, load_queries, look_up
 
 STATEMENTS = [
     "score-cam: correlation between maps of the three best classes",
     "ram: correlation between maps of the three best gallery images",
     "score-fam: correlation with the uniform control",
+    *(f"strangers: correlation between maps of different people ({name})" for name in ("score-cam", "ram", "uniform")),
 ]
 
 
@@ -82,6 +84,7 @@ def test_dependence_is_the_mean_correlation_between_maps_of_three_references(
         torch.stack([pearson(a, b) for a, b in combinations(cams, 2)]).mean(0),
         torch.stack([pearson(a, b) for a, b in combinations(rams, 2)]).mean(0),
         pearson(fam, mean),
+        *(pearson(maps, maps[[1, 2, 0]]) for maps in (cams[0], rams[0], mean)),
     ]
     for statement, values in zip(STATEMENTS, expected, strict=True):
         summary = summarise(values)
@@ -96,7 +99,36 @@ def test_a_query_with_a_flat_map_is_left_out(model: ReidModel, queries: Queries,
         maps[name] = maps[name].clone()
         maps[name][1] = 0.5
     frame = dependence_table("toy", model, queries, maps, Context(tmp_path, progress=False))
-    assert frame.n.tolist() == [2, 3, 2]
+    assert frame.n.tolist() == [2, 3, 2, 3, 3, 1]
+
+
+def test_strangers_are_different_people_and_intervals_resample_people(
+    model: ReidModel, queries: Queries, tmp_path: Path
+) -> None:
+    maps = maps_of(model, queries, tmp_path)
+    context = Context(tmp_path, progress=False)
+
+    def table(ids: list[int]) -> pd.DataFrame:
+        people = ImageSet(queries.image_set.paths, torch.tensor(ids), queries.image_set.cams)
+        named = replace(queries, image_set=people)
+        return dependence_table("toy", model, named, maps, context).set_index("statement")
+
+    mean = maps["uniform"]
+    other, strangers = table([5, 5, 6]), STATEMENTS[-1]
+    # Each map with the next: the first meets its own person and is left out.
+    expected = pearson(mean[1:], mean[[2, 0]])
+    assert (other.loc[strangers, "value"], other.loc[strangers, "n"]) == (pytest.approx(expected.mean().item()), 2)
+    values = pearson(maps["score-fam"], mean)
+    summary = summarise(values, groups=[5, 5, 6])
+    assert other.loc[STATEMENTS[2], ["lo", "hi"]].tolist() == pytest.approx([summary.lo, summary.hi], abs=1e-4)
+    alone = table([5, 5, 5])
+    assert (alone.loc[strangers, "n"], alone["lo"].notna().any()) == (0, False)
+
+
+def test_strangers_lie_as_far_apart_as_need_be() -> None:
+    maps = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([1, 1, 2, 2, 3, 3])
+    assert _strangers(maps, ids).tolist() == pytest.approx(pearson(maps, maps.roll(-2, 0)).tolist(), abs=1e-5)
 
 
 def test_figure_1_shows_what_it_names(model: ReidModel, data: ReidData, queries: Queries) -> None:

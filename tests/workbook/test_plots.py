@@ -430,7 +430,8 @@ def test_rank_list_lengths_must_agree() -> None:
 
 
 def test_method_grid_has_every_method_in_its_cell_and_labels_the_rest() -> None:
-    targeted = [name for name, method in METHODS.items() if method.kind != "control"]
+    # A cell shows one method: Score-CAM by the probability, as its authors have it.
+    targeted = [n for n, method in METHODS.items() if method.kind != "control" and n != "score-cam-logit"]
     drawn = {name: maps(1, PHOTO, seed=i)[0] for i, name in enumerate(targeted)}
     drawn["cg-fam"] = torch.zeros(PHOTO)
     del drawn["ablation-ram"]

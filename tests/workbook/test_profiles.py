@@ -25,7 +25,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_committed_profiles() -> None:
     known = {name: profiles.load(name) for name in profiles.names()}
-    assert {"quick", "retrained", "cuhk03-pair1", "paper", "paper-cuhk03"} <= set(known)
+    assert {"quick", "trainings", "cuhk03-pair1", "paper", "paper-cuhk03"} <= set(known)
     quick = known["quick"]
     assert quick.dataset == profiles.SYNTHETIC and not quick.numbers_only
     assert quick.notebooks == known["paper"].notebooks and len(quick.notebooks) == 5
@@ -55,8 +55,12 @@ def test_the_paper_profile_is_the_bag_of_tricks() -> None:
 
 def test_every_entry_is_read(params: Path) -> None:
     more = "parameters: {n: 3, rate: 1.0e-4}\ntraining: {size: [8, 4]}\n"
+    more += "networks: {a: {seed: 1}, b: {onnx: n/b.onnx, size: [8, 4]}}\nevidence: {n_queries: 7}\n"
     (params / "p.yaml").write_text(GOOD + more)
-    expected = Profile("p", "d", "synthetic", False, ("01_a", "02_b"), {"n": 3, "rate": 1e-4}, {"size": [8, 4]})
+    expected = Profile(
+        "p", "d", "synthetic", False, ("01_a", "02_b"), {"n": 3, "rate": 1e-4}, {"size": [8, 4]},
+        {"a": {"seed": 1}, "b": {"onnx": "n/b.onnx", "size": [8, 4]}}, {"n_queries": 7},
+    )  # fmt: skip
     assert profiles.load("p") == expected
     with pytest.raises(dataclasses.FrozenInstanceError):
         profiles.load("p").dataset = "other"  # type: ignore[misc]
@@ -81,6 +85,13 @@ def test_an_unknown_profile_lists_the_known_ones(params: Path, name: str) -> Non
         (GOOD.replace("[01_a, 02_b]", "[1]"), "at least one notebook's name"),
         (GOOD + "parameters: [1]\n", "'parameters' must be a dict"),
         (GOOD + "training: {1: 2}\n", "the names in 'training' must be texts"),
+        (GOOD + "networks: [a]\n", "'networks' must be a dict"),
+        (GOOD + "networks: {1: {seed: 2}}\n", "the names in 'networks' must be texts"),
+        (GOOD + "networks: {a: 1}\n", "'networks': 'a' must be a dict of names to values, not 1"),
+        (GOOD + "networks: {a: {1: 2}}\n", "'networks': 'a' must be a dict of names to values"),
+        (GOOD + "networks: {a: {onnx: f}}\n", "'a' names a file: it needs 'onnx' and 'size' and no more"),
+        (GOOD + "networks: {a: {lr: 1e-4}}\n", "networks: a: lr: YAML reads 1e-4 as text"),
+        (GOOD + "evidence: [n]\n", "'evidence' must be a dict"),
         (GOOD + "training: {lr: 1e-4}\n", "training: lr: YAML reads 1e-4 as text; write 1.0e-4"),
         (GOOD + "training: {lr: 3.5e4}\n", "write 3.5e+4"),
         (GOOD + "parameters: {rates: [1e-4]}\n", "write 1.0e-4"),
@@ -97,6 +108,16 @@ def test_a_wrong_profile_is_refused_with_file_and_entry(params: Path, text: str,
     assert "\n" not in str(caught.value)
 
 
+def test_a_profile_with_networks_needs_no_notebook(params: Path) -> None:
+    (params / "p.yaml").write_text(GOOD.replace("[01_a, 02_b]", "[]") + "networks: {a: {seed: 1}}\n")
+    (params / "q.yaml").write_text(GOOD)
+    assert profiles.load("p").notebooks == () and profiles.load("p").parts == ("evidence",)
+    assert profiles.load("q").parts == ("01_a", "02_b")
+    (params / "outputs.txt").write_text("01_a a.csv all Table 1\nevidence e.csv all Table 2\n")
+    assert [output.file for output in outputs.promised(profiles.load("p"))] == ["e.csv"]
+    assert [output.file for output in outputs.promised(profiles.load("q"))] == ["a.csv"]
+
+
 def profile(dataset: str, name: str = "p", numbers_only: bool = False) -> Profile:
     return Profile(name, "d", dataset, numbers_only, ("01_a",))
 
@@ -106,8 +127,8 @@ def test_every_figure_and_table_of_the_paper_is_promised() -> None:
     paper = """fig1_motivation.png fig2_pipeline.png fig3_explanation_maps.png fig4_methods.png
         fig5_sanity_grad_fam.png fig5_sanity_score_fam.png fig6_byol.png table1_time.csv table2_reid.csv"""
     assert promised >= set(paper.split())
-    notebooks = set(profiles.load("quick").notebooks)
-    assert {output.notebook for output in outputs.table()} <= notebooks
+    makers = {*profiles.load("quick").notebooks, profiles.EVIDENCE}
+    assert {output.notebook for output in outputs.table()} <= makers
     assert {name for output in outputs.table() for name in output.profiles} <= set(profiles.names())
 
 

@@ -229,8 +229,11 @@ def test_the_second_table_compares_each_swap_with_the_trained_map() -> None:
     trained = torch.arange(32.0).view(2, 4, 4)
     swapped = {"alpha": trained[None] ** 3, "A": torch.stack([trained[0], -trained[1]])[None]}
     table = sanity.alpha_or_a_table(made_up(torch.stack([trained, -trained]), swapped), "toy", "body")
-    assert dict(zip(table.swapped, table.spearman, strict=True)) == pytest.approx({"alpha": 1, "A": 0, "both": -1})
-    assert set(table.explained) == {"body"} and set(table.layer) == {"top"}
+    steps = table[table.scheme == "cascade"]
+    assert dict(zip(steps.swapped, steps.spearman, strict=True)) == pytest.approx({"alpha": 1, "A": 0, "both": -1})
+    assert set(table.explained) == {"body"} and set(steps.layer) == {"top"}
+    strangers = table[table.scheme == "another image"]
+    assert strangers.spearman.tolist() == pytest.approx([1])  # both images rise in reading order
     assert (table.spearman_lo <= table.spearman).all() and (table.spearman <= table.spearman_hi).all()
 
 

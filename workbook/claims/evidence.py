@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,19 @@ import pandas as pd
 
 HOLDS = "holds"
 ONLY_WITHOUT_AREA_CONTROL = "only without area control"
+NO_DIFFERENCE = "no difference"
 NOT_ESTABLISHED = "not established"
 DOES_NOT_HOLD = "does not hold"
 NOT_TESTED = "not tested"
-VERDICTS = (HOLDS, ONLY_WITHOUT_AREA_CONTROL, NOT_ESTABLISHED, DOES_NOT_HOLD, NOT_TESTED)
+VERDICTS = (HOLDS, ONLY_WITHOUT_AREA_CONTROL, NO_DIFFERENCE, NOT_ESTABLISHED, DOES_NOT_HOLD, NOT_TESTED)
+
+ONE_NETWORK = " (one network)"  # a verdict's suffix: another training may say otherwise
+ENOUGH_SYNTHETIC, ENOUGH_REAL = 5, 3  # trainings on synthetic data, and on any other
 
 # Tables that are not about the Re-ID data set, and the column that says what they are about.
 _ABOUT = {"table_byol": "dataset", "table_byol_changes": "dataset", "table1_time": "device"}
+# Tables of which no figure depends on what a network has learned.
+_OF_NO_NETWORK = ("table1_time",)
 
 
 class Interval(NamedTuple):
@@ -37,6 +44,14 @@ class Interval(NamedTuple):
         above = math.hypot(self.hi - self.value, other.value - other.lo)
         return Interval(difference, difference - below, difference + above)
 
+    def widened(self, k: int) -> Interval:
+        """The interval by Bonferroni's correction for k comparisons, as if both halves were those of a normal."""
+        normal = NormalDist()
+        ratio = normal.inv_cdf(1 - 0.025 / k) / normal.inv_cdf(0.975)
+        return Interval(
+            self.value, self.value - ratio * (self.value - self.lo), self.value + ratio * (self.hi - self.value)
+        )
+
     def side(self, limit: float = 0.0) -> int:
         """1 if the interval lies above the limit, -1 if below, 0 if it contains it."""
         return int(self.lo > limit) - int(self.hi < limit)
@@ -53,16 +68,24 @@ class Difference(NamedTuple):
         text: the figures.
         lead: positive if the claim is right.
         needed: the lead must exceed it.
+        margin: a lead between -margin and margin is none; 0 if no lead is too small to count.
     """
 
     text: str
     lead: Interval
     needed: float = 0.0
+    margin: float = 0.0
+
+    def side(self, k: int = 1) -> int:
+        """1 established, -1 the opposite is (corrected for k comparisons), 0 open."""
+        if self.lead.side(self.needed) > 0:
+            return 1
+        return min(0, self.lead.widened(k).side(self.needed))
 
     @property
-    def side(self) -> int:
-        """1 established, -1 the opposite is, 0 open."""
-        return self.lead.side(self.needed)
+    def negligible(self) -> bool:
+        """The whole interval lies within the margin."""
+        return -self.margin < self.lead.lo and self.lead.hi < self.margin
 
 
 class NotTestedError(Exception):
@@ -79,6 +102,8 @@ class Tables:
     Attributes:
         used: names of the tables asked for, missing ones included.
         about: what their rows are about: the data set, or the device of a timing.
+        n_networks: the least number of trainings behind a row that was read (column `n_networks`; without it a table
+            is about one); None while no row depends on a training.
     """
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], dataset: str) -> None:
@@ -86,6 +111,7 @@ class Tables:
         self._dataset = dataset
         self.used: list[str] = []
         self.about: list[str] = []
+        self.n_networks: int | None = None
 
     def rows(self, name: str, columns: Iterable[str], **where: object) -> pd.DataFrame:
         """The rows of a table with the given values in the given columns; maybe none.
@@ -110,6 +136,9 @@ class Tables:
         matches = [frame[column].to_numpy() == value for column, value in where.items()]
         found = frame[np.logical_and.reduce(matches)]
         self.about += [str(value) for value in found[about].unique() if str(value) not in self.about]
+        if name not in _OF_NO_NETWORK and not found.empty:
+            trainings = int(found["n_networks"].fillna(1).min()) if "n_networks" in found else 1
+            self.n_networks = trainings if self.n_networks is None else min(self.n_networks, trainings)
         return found
 
     def row(self, name: str, columns: Iterable[str], **where: object) -> pd.Series:
@@ -144,28 +173,52 @@ def verdict_of(side: int) -> str:
     return {1: HOLDS, 0: NOT_ESTABLISHED, -1: DOES_NOT_HOLD}[side]
 
 
+def qualified(verdict: str, n_networks: int | None, enough: int) -> str:
+    """The verdict, with :data:`ONE_NETWORK` if it rests on fewer trainings than are enough.
+
+    Args:
+        verdict: one of :data:`VERDICTS`.
+        n_networks: see :class:`Tables`.
+        enough: see :func:`enough_networks`.
+    """
+    if verdict == NOT_TESTED or n_networks is None or n_networks >= enough:
+        return verdict
+    return verdict + ONE_NETWORK
+
+
+def enough_networks(about: Iterable[str]) -> int:
+    """How many trainings a verdict about these data sets needs."""
+    return ENOUGH_SYNTHETIC if any("synthetic" in name for name in about) else ENOUGH_REAL
+
+
 def joint(differences: Sequence[Difference]) -> int:
     """1 if all differences are established, -1 if the opposite of any is, else 0."""
-    return min(difference.side for difference in differences)
+    return min(difference.side(len(differences)) for difference in differences)
 
 
 def weakest(differences: Sequence[Difference]) -> Difference:
     """The one that decides: reversed before open before established, then the smallest lead."""
-    return min(differences, key=lambda d: (d.side, d.lead.value - d.needed))
+    return min(differences, key=lambda d: (d.side(len(differences)), d.lead.value - d.needed))
 
 
 def evidence_of(differences: Sequence[Difference]) -> str:
     """Both of two differences; of more, their count and the weakest."""
-    if len(differences) <= 2:
-        return "; ".join(difference.text for difference in differences)
-    sides = [difference.side for difference in differences]
-    count = f"{sides.count(1)} of {len(sides)} differences established, {sides.count(-1)} reversed"
+    k = len(differences)
+    if k <= 2:
+        text = "; ".join(difference.text for difference in differences)
+        return f"{text}; a reversal is corrected for {k}" if k > 1 else text
+    sides = [difference.side(k) for difference in differences]
+    count = f"{sides.count(1)} of {k} differences established, {sides.count(-1)} reversed (corrected for {k})"
     return f"{count}; the weakest: {weakest(differences).text}"
 
 
 def judged(differences: Sequence[Difference]) -> tuple[str, str]:
-    """Verdict and evidence where area plays no part."""
-    return verdict_of(joint(differences)), evidence_of(differences)
+    """Verdict and evidence where area plays no part, or before it is asked for."""
+    verdict, evidence = verdict_of(joint(differences)), evidence_of(differences)
+    if verdict == NOT_ESTABLISHED and all(difference.negligible for difference in differences):
+        smallest = min(difference.margin for difference in differences)
+        return NO_DIFFERENCE, f"{evidence}; all within their margins, the smallest {smallest:.2g}"
+    return verdict, evidence
 
 
 def ends(column: str) -> tuple[str, str, str]:

@@ -5,9 +5,10 @@ A rule with settings is a function that returns a :data:`Judge`; one without is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
+
+import pandas as pd
 
 from fam_lib.faithfulness import EQUAL_AREAS, METRICS
 from workbook import published
@@ -21,11 +22,9 @@ from workbook.claims.evidence import (
     NotTestedError,
     Tables,
     ends,
-    evidence_of,
     joint,
     judged,
     read_interval,
-    verdict_of,
     weakest,
 )
 
@@ -35,13 +34,14 @@ DROPS = ("as_drop", "ap_drop")
 FAM = ("grad-fam", "score-fam")
 AREAS = tuple(str(round(100 * share)) for share in EQUAL_AREAS)  # as in the column `keep` of table_paired
 
-ALIKE = math.sqrt(0.5)  # two maps are alike if they share half of their variance or more: r^2 >= 0.5
+NEGLIGIBLE = 0.05  # of a correlation or an area under a curve, both between -1 and 1: less is no difference
 MUCH_SLOWER = 10  # times: an order of magnitude
 # The larger AP drop of Score-FAM in the paper, which calls the retrieval similar to the original's.
 SIMILAR_RETRIEVAL = max(paper["score-fam"][METRICS.index("ap_drop")] for paper in published.TABLE2.values())
 EMPTY_MAPS = 5  # percent of the maps that may be empty if a method is to count as applicable
 
 _LABEL = {name: name.replace("as_", "AS ").replace("ap_", "AP ") for name in METRICS}
+STRANGERS = "another image"  # the scheme of the sanity tables that compares the maps of different people
 _FIGURE6 = {"method": "grad-fam", "map": "last"}  # what the paper's Figure 6 shows, as we read it
 
 
@@ -65,8 +65,7 @@ def beats(
         pairs = list(product(metrics, methods, rivals))
         needed = {metric: large_lead(methods, rivals, metric) if large else 0.0 for metric in metrics}
         by_eq14 = [_by_eq14(tables, *pair, needed[pair[0]]) for pair in pairs]
-        kept, at_areas = _equal_area(tables, pairs)
-        return _with_area(joint(by_eq14), kept), f"Eq. 14: {evidence_of(by_eq14)}. {at_areas}"
+        return _with_area(tables, by_eq14, pairs)
 
     return judge
 
@@ -77,17 +76,31 @@ def large_lead(methods: Sequence[str], rivals: Sequence[str], metric: str) -> fl
     The smallest is over its two data sets and all pairs of a method and a rival in its Table 2. The share is
     taken of the rival's mean, without that mean's own uncertainty.
     """
+    pairs = _paper_scores(methods, rivals, metric)
+    return min(_better(metric) * (own - other) / other for own, other in pairs) / 2
+
+
+def _paper_scores(methods: Sequence[str], rivals: Sequence[str], metric: str) -> list[tuple[float, float]]:
+    """The paper's scores of a method and a rival, for each of its data sets and each pair."""
     column = METRICS.index(metric)
-    leads = [
-        _better(metric) * (paper[method][column] - paper[rival][column]) / paper[rival][column]
-        for paper, method, rival in product(published.TABLE2.values(), methods, rivals)
-    ]
-    return min(leads) / 2
+    combined = product(published.TABLE2.values(), methods, rivals)
+    return [(paper[method][column], paper[rival][column]) for paper, method, rival in combined]
+
+
+def _margin(metric: str, score: float) -> float:
+    """A lead over this score within the margin is none: half of the paper's smallest lead of Score-FAM.
+
+    The smaller one of that lead in points and as a share of the rival's score: near 0 a difference of few points
+    matters, near 100 % so does a small share.
+    """
+    rivals = [name for name in next(iter(published.TABLE2.values())) if name != "score-fam"]
+    points = min(abs(own - other) for own, other in _paper_scores(("score-fam",), rivals, metric)) / 2
+    return min(points, large_lead(("score-fam",), rivals, metric) * score)
 
 
 def _better(metric: str) -> int:
     """1 if a high score is good, -1 if a low one is."""
-    return -1 if metric in DROPS else 1
+    return -1 if metric in (*DROPS, "deletion") else 1
 
 
 def _lead(metric: str, difference: Interval) -> Interval:
@@ -102,7 +115,7 @@ def _by_eq14(tables: Tables, metric: str, method: str, rival: str, share: float)
     needed = share * other.value
     if needed:
         text += f"; a lead above {needed:.1f} is large ({share:.0%} of the rival's score)"
-    return Difference(text, _lead(metric, difference), needed)
+    return Difference(text, _lead(metric, difference), needed, _margin(metric, other.value))
 
 
 def _paired(tables: Tables, keep: str, metric: str, method: str, rival: str) -> tuple[Interval, int]:
@@ -130,19 +143,20 @@ def _equal_area(tables: Tables, pairs: Sequence[tuple[str, str, str]]) -> tuple[
     return kept, f"Established at {kept} of {len(AREAS)} equal areas: {'; '.join(texts)}"
 
 
-def _with_area(side: int, kept: int) -> str:
-    """The verdict where area plays a part: by Eq. 14, and at how many equal areas it stays."""
-    if side <= 0:
-        return verdict_of(side)
-    return HOLDS if 2 * kept > len(AREAS) else ONLY_WITHOUT_AREA_CONTROL
+def _with_area(tables: Tables, by_eq14: Sequence[Difference], pairs: Sequence[tuple[str, str, str]]) -> tuple[str, str]:
+    """Verdict and evidence where area plays a part: by Eq. 14, and whether the pairs' leads stay at equal areas."""
+    verdict, evidence = judged(by_eq14)
+    kept, at_areas = _equal_area(tables, pairs)
+    if verdict == HOLDS and 2 * kept <= len(AREAS):
+        verdict = ONLY_WITHOUT_AREA_CONTROL
+    return verdict, f"Eq. 14: {evidence}. {at_areas}"
 
 
 def retrieves_alike(tables: Tables) -> tuple[str, str]:
     """Score-FAM's AP drop lies below :data:`SIMILAR_RETRIEVAL`, and at equal area below that of noise."""
     drop = tables.interval("table2_reid", "ap_drop", method="score-fam")
-    kept, at_areas = _equal_area(tables, [("ap_drop", "score-fam", "random-map")])
-    verdict = _with_area((-drop).side(-SIMILAR_RETRIEVAL), kept)
-    return verdict, f"Eq. 14: AP drop {drop.text()}, limit {SIMILAR_RETRIEVAL}. {at_areas}"
+    below = Difference(f"AP drop {drop.text()}, limit {SIMILAR_RETRIEVAL}", -drop, -SIMILAR_RETRIEVAL)
+    return _with_area(tables, [below], [("ap_drop", "score-fam", "random-map")])
 
 
 def ignores_area(tables: Tables) -> tuple[str, str]:
@@ -168,10 +182,10 @@ def curves_beat(methods: Sequence[str], rivals: Sequence[str]) -> Judge:
         differences = []
         for curve, method, rival in product(("insertion", "deletion"), methods, rivals):
             own, other = (tables.interval("table_curves", curve, method=name) for name in (method, rival))
-            lead = own.minus(other) if curve == "insertion" else other.minus(own)
+            difference, n = _paired(tables, "curve", curve, method, rival)
             text = f"{curve} {method} {own.text('z.3f')} against {rival} {other.text('z.3f')}"
-            text += f"; lead {lead.text('+z.3f')}"
-            differences.append(Difference(text, lead))
+            text += f"; paired {difference.text('+z.3f')}, n={n}"
+            differences.append(Difference(text, _lead(curve, difference), margin=NEGLIGIBLE))
         return judged(differences)
 
     return judge
@@ -192,15 +206,39 @@ def finds_parts(tables: Tables) -> tuple[str, str]:
     return judged([Difference(text, parts, even)])
 
 
-def differ(statement: str) -> Judge:
-    """Two maps share less than half of their variance: a row of ``table_maps`` lies below :data:`ALIKE`."""
+def differ(statement: str, method: str) -> Judge:
+    """Two maps of one query are no more alike than those of two different people: rows of ``table_maps``.
+
+    Args:
+        statement: the row of the two maps.
+        method: whose maps of different people are the level of no relation.
+    """
 
     def judge(tables: Tables) -> tuple[str, str]:
-        correlation = tables.interval("table_maps", ("value", "lo", "hi"), statement=statement)
+        columns = ("value", "lo", "hi")
+        correlation = tables.interval("table_maps", columns, statement=statement)
         n = int(tables.row("table_maps", ("n",), statement=statement)["n"])
-        return judged([Difference(f"correlation {correlation.text('z.2f')}, n={n}", -correlation, -ALIKE)])
+        people = f"strangers: correlation between maps of different people ({method})"
+        strangers = tables.interval("table_maps", columns, statement=people)
+        return judged([_unlike(f"correlation {correlation.text('z.2f')}, n={n}", correlation, strangers)])
 
     return judge
+
+
+def _alike(text: str, similarity: Interval, strangers: Interval) -> Difference:
+    """That two maps are more alike than those of strangers.
+
+    Established if the excess lies above 0; the opposite is if it lies below :data:`NEGLIGIBLE`, but not above 0.
+    """
+    excess = similarity.minus(strangers)
+    text += f"; strangers {strangers.text('z.2f')}; excess {excess.text('+z.2f')}"
+    return Difference(text, excess, 0.0 if excess.side() > 0 else NEGLIGIBLE)
+
+
+def _unlike(text: str, similarity: Interval, strangers: Interval) -> Difference:
+    """The opposite of :func:`_alike`: that two maps are no more alike than those of strangers."""
+    alike = _alike(text, similarity, strangers)
+    return Difference(alike.text, -alike.lead, -alike.needed)
 
 
 # ---- ablation -------------------------------------------------------------------------------------------
@@ -208,6 +246,8 @@ def differ(statement: str) -> Judge:
 
 def default_is_best(choice: str, methods: Sequence[str]) -> Judge:
     """The default setting has smaller drops than every other; with no more pixels kept, area is no reason.
+
+    Settings are compared query by query: by the paired change of a drop from the default.
 
     Args:
         choice: as in the column of ``table_ablation``.
@@ -222,9 +262,9 @@ def default_is_best(choice: str, methods: Sequence[str]) -> Judge:
             own, theirs = (_drop(tables, choice, setting, method, metric) for setting in (default, other))
             area, their_area = (_area(tables, choice, setting, method) for setting in (default, other))
             text = f"{_LABEL[metric]} {method} with {default} {own.text()}, with {other} {theirs.text()}"
-            lead = theirs.minus(own)
-            text += f"; lead {lead.text('+z.1f')}; area {area:.1f} and {their_area:.1f} %"
-            differences.append(Difference(text, lead))
+            change = _drop_change(tables, choice, other, method, metric)
+            text += f"; paired change {change.text('+z.1f')}; area {area:.1f} and {their_area:.1f} %"
+            differences.append(Difference(text, change, margin=_margin(metric, theirs.value)))
             more_area |= area > their_area
         if not differences:
             raise NotTestedError(f"table_ablation has no {choice} for {' or '.join(methods)}")
@@ -235,20 +275,24 @@ def default_is_best(choice: str, methods: Sequence[str]) -> Judge:
 
 
 def order_stays(choice: str) -> Judge:
-    """Methods whose drops differ in the default setting differ likewise in every other."""
+    """Methods whose drops differ in the default setting differ likewise in every other.
+
+    The default's differences are those of ``table_paired`` by Eq. 14. Another setting adds to each the paired change
+    of the one drop and takes away that of the other.
+    """
 
     def judge(tables: Tables) -> tuple[str, str]:
         default, others = _settings(tables, choice)
         methods = tables.rows("table_ablation", ("method",), choice=choice)["method"].unique()
         differences = []
         for (one, two), metric in product(combinations(methods, 2), DROPS):
-            usual, *found = (
-                _drop(tables, choice, setting, one, metric).minus(_drop(tables, choice, setting, two, metric))
-                for setting in (default, *others)
-            )
-            for other, lead in zip(others, found, strict=True) if usual.side() else ():
+            usual, _ = _paired(tables, "eq14", metric, one, two)
+            margin = _margin(metric, _drop(tables, choice, default, two, metric).value)
+            for other in others if usual.side() else ():
+                own, theirs = (_drop_change(tables, choice, other, method, metric) for method in (one, two))
+                lead = usual.minus(theirs.minus(own))
                 text = f"{_LABEL[metric]} {one} minus {two} {usual.text('+z.1f')}, with {other} {lead.text('+z.1f')}"
-                differences.append(Difference(text, lead if usual.side() > 0 else -lead))
+                differences.append(Difference(text, lead if usual.side() > 0 else -lead, margin=margin))
         if not differences:
             return NOT_ESTABLISHED, f"no two of {len(methods)} methods differ in a drop with {default}"
         return judged(differences)
@@ -267,6 +311,11 @@ def _settings(tables: Tables, choice: str) -> tuple[str, list[str]]:
 
 def _drop(tables: Tables, choice: str, setting: str, method: str, metric: str) -> Interval:
     return tables.interval("table_ablation", metric, choice=choice, setting=setting, method=method)
+
+
+def _drop_change(tables: Tables, choice: str, setting: str, method: str, metric: str) -> Interval:
+    """Paired over queries: a drop with this setting minus the same with the default."""
+    return _drop(tables, choice, setting, method, f"{metric}_change")
 
 
 def _area(tables: Tables, choice: str, setting: str, method: str) -> float:
@@ -301,38 +350,37 @@ def _time(tables: Tables, method: str) -> tuple[Interval, float]:
 
 
 def changes_with_weights(methods: Sequence[str]) -> Judge:
-    """With all layers random, the maps no longer are :data:`ALIKE` the original ones (Spearman)."""
+    """With all layers random, a map is no more like the original one than another person's is (Spearman)."""
 
     def judge(tables: Tables) -> tuple[str, str]:
-        last = [_after_cascade(tables, method) for method in methods]
-        return judged([Difference(text, -similarity, -ALIKE) for text, similarity in last])
+        return judged([_unlike(*_after_cascade(tables, method)) for method in methods])
 
     return judge
 
 
 def stays_alike(method: str) -> Judge:
-    """With all layers random, the maps still are :data:`ALIKE` the original ones (Spearman)."""
+    """With all layers random, a map still is more like the original one than another person's is (Spearman)."""
 
     def judge(tables: Tables) -> tuple[str, str]:
-        text, similarity = _after_cascade(tables, method)
-        return judged([Difference(text, similarity, ALIKE)])
+        return judged([_alike(*_after_cascade(tables, method))])
 
     return judge
 
 
-def _after_cascade(tables: Tables, method: str) -> tuple[str, Interval]:
-    """Similarity to the original maps after the last step of the cascade."""
+def _after_cascade(tables: Tables, method: str) -> tuple[str, Interval, Interval]:
+    """Similarity to the original maps after the last step of the cascade, and that of different people's maps."""
     columns = ends("spearman")
     steps = tables.rows("table_sanity", ("step", "layer", "n", *columns), method=method, scheme="cascade")
     if steps.empty or steps["step"].duplicated().any():
         raise NotTestedError(f"table_sanity has not one row a step for {method}")
     last = steps.sort_values("step").iloc[-1]
     similarity = read_interval(last, columns, f"table_sanity: {method}")
-    return f"{method} after {last['layer']}: Spearman {similarity.text('z.2f')}, n={last['n']}", similarity
+    text = f"{method} after {last['layer']}: Spearman {similarity.text('z.2f')}, n={last['n']}"
+    return text, similarity, tables.interval("table_sanity", "spearman", method=method, scheme=STRANGERS)
 
 
 def follows_weights(method: str) -> Judge:
-    """With everything random *behind* the explained layer, the maps no longer are :data:`ALIKE` the original ones.
+    """With everything random *behind* the explained layer, a map is no more like the original than another person's.
 
     Read where as much as possible is random while the activations, and with them the uniform control's map, are
     those of the trained network: there nothing but the weights alpha can change a map.
@@ -350,7 +398,8 @@ def follows_weights(method: str) -> Judge:
         similarity = tables.interval(name, "spearman", **where)
         text = f"{method} of {at['explained']}, random down to {at['layer']}: Spearman {similarity.text('z.2f')}"
         text += f", n={int(tables.row(name, ('n',), **where)['n'])}"
-        return judged([Difference(text, -similarity, -ALIKE)])
+        people = {"scheme": STRANGERS, "explained": at["explained"], "method": method}
+        return judged([_unlike(text, similarity, tables.interval(name, "spearman", **people))])
 
     return judge
 
@@ -359,21 +408,31 @@ def localises(tables: Tables) -> tuple[str, str]:
     """From the first checkpoint to the last, the energy on the foreground rises and the maps' area falls."""
     first, last = _stages(tables)
     energy, area = (_change(tables, measure, first, last) for measure in ("energy", "area"))
-    return judged([energy, Difference(area.text, -area.lead)])
+    return _beside_knn(tables, judged([energy, Difference(area.text, -area.lead)]), first, last)
 
 
 def notices_foreground(tables: Tables) -> tuple[str, str]:
     """At the first checkpoint more energy lies on the foreground than before training."""
     first, _ = _stages(tables)
-    return judged([_change(tables, "energy", 0.0, first)])
+    return _beside_knn(tables, judged([_change(tables, "energy", 0.0, first)]), 0.0, first)
 
 
 def _stages(tables: Tables) -> tuple[float, float]:
     """The first and the last checkpoint of the training, as shares of the schedule."""
-    ends = tables.rows("table_byol_changes", ("to_share",), **_FIGURE6)["to_share"]
-    if ends.nunique() < 2:
+    shares = tables.rows("table_byol_changes", ("to_share",), **_FIGURE6)["to_share"]
+    if shares.nunique() < 2:
         raise NotTestedError("table_byol_changes needs two checkpoints of grad-fam at the last map")
-    return ends.min(), ends.max()
+    return shares.min(), shares.max()
+
+
+def _beside_knn(tables: Tables, found: tuple[str, str], start: float, end: float) -> tuple[str, str]:
+    """Verdict and evidence with the k-NN accuracies at both ends: whether anything was learned between them."""
+    verdict, evidence = found
+    rows = [tables.row("table_byol", (), share=share, **_FIGURE6) for share in (start, end)]
+    if any(name not in row or pd.isna(row[name]) for row, name in product(rows, ends("knn"))):
+        return found
+    old, new = (Interval(*(float(row[name]) for name in ends("knn"))) for row in rows)
+    return verdict, f"{evidence}; k-NN accuracy {old.text()} %, then {new.text()} %"
 
 
 def _change(tables: Tables, measure: str, start: float, end: float) -> Difference:
@@ -397,7 +456,9 @@ def needs_no_classifier(tables: Tables) -> tuple[str, str]:
         worst = frame.loc[share.idxmax()]
         shares.append(share.max())
         texts.append(f"{method}: {worst['undefined']} of {worst['n']} maps empty at worst")
-    return (HOLDS if max(shares) <= EMPTY_MAPS else DOES_NOT_HOLD), ", ".join(texts)
+    found = (HOLDS if max(shares) <= EMPTY_MAPS else DOES_NOT_HOLD), ", ".join(texts)
+    steps = tables.rows("table_byol", ("share",), **_FIGURE6)["share"]
+    return _beside_knn(tables, found, steps.min(), steps.max())
 
 
 def untestable(reason: str) -> Judge:

@@ -61,7 +61,8 @@ def dependence_table(
         context: where and how to compute.
 
     Returns:
-        Columns dataset, statement, value (mean over queries of Pearson's r between raw maps), lo, hi, n.
+        Columns dataset, statement, value (mean over queries of Pearson's r between raw maps), lo, hi (resampling
+        identities), n. The rows "strangers: ..." give the level of no relation: the same of two people's maps.
     """
     rams = [explain_queries(model, queries, ["ram"], context, other=place)["ram"] for place in range(REFERENCES)]
     classes = [maps[_class_name(place)] for place in range(REFERENCES)]
@@ -70,15 +71,31 @@ def dependence_table(
         "ram: correlation between maps of the three best gallery images": _mean_correlation(rams),
         "score-fam: correlation with the uniform control": pearson(maps["score-fam"], maps["uniform"]),
     }
+    ids = queries.image_set.ids
+    for method, raw in (("score-cam", maps["score-cam"]), ("ram", rams[0]), ("uniform", maps["uniform"])):
+        facts[f"strangers: correlation between maps of different people ({method})"] = _strangers(raw, ids)
     rows = []
     for statement, values in facts.items():
-        mean, lo, hi, n, _ = summarise(values)
+        mean, lo, hi, n, _ = summarise(values, groups=ids)
         rows.append({"dataset": dataset, "statement": statement, "value": mean, "lo": lo, "hi": hi, "n": n})
     return pd.DataFrame(rows)
 
 
 def _mean_correlation(maps: list[Tensor]) -> Tensor:
     return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
+
+
+def _strangers(maps: Tensor, ids: Tensor) -> Tensor:
+    """Correlation of each query's map with that of a query of another person, (Q,); NaN where it finds none.
+
+    The other query lies the same number of places ahead for all: the smallest that meets another person most often.
+    """
+
+    def met(shift: int) -> int:
+        return int((ids.roll(-shift) != ids).sum())
+
+    shift = max(range(1, max(2, len(ids))), key=met)
+    return pearson(maps, maps.roll(-shift, 0)).masked_fill(ids.roll(-shift) == ids, torch.nan)
 
 
 def figure1(model: ReidModel, data: ReidData, queries: Queries, index: int = 0) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """The tables of the Re-ID notebooks, each computed from the results of :mod:`workbook.reid.evaluation`.
 
 All of them are in percent unless a column's text says otherwise, one row a method, with 95 % bootstrap intervals
-over queries (`_lo`, `_hi`) and the number of queries that a mean leaves out (`_undefined`).
+over identities (`_lo`, `_hi`) and the number of queries that a mean leaves out (`_undefined`). Means are over
+queries; the intervals resample people with all of their queries, since two images of one person are not
+independent. They are about one network: another training may lie outside of them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from fam_lib.faithfulness import (
     Faithfulness,
     bootstrap_means,
     curve_area,
+    paired_difference,
     ratio_of_means,
     summarise,
 )
@@ -26,13 +29,15 @@ from fam_lib.localisation import energy_inside, pointing_game, region_share
 from fam_lib.methods import METHODS
 from fam_lib.retrieval import ApKind, cmc, mean_ap
 from workbook import published
-from workbook.reid.data import ReidData
+from workbook.reid.data import ReidData, _identity_and_camera
 from workbook.reid.evaluation import AREAS, EQ14, STEPS
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import load_queries
 from workbook.tables import interval_columns
 
 UNDEFINED = {"as_drop": "as_undefined", "ap_drop": "ap_undefined"}  # columns; AP increase needs no denominator
+STEMS = {"as_drop": "as", "ap_drop": "ap"}  # of the columns of scores that Eq. 15 and 16 compare
+CURVE = "curve"  # in the column `keep` of the paired table: no rule, but all steps of a curve
 
 
 def retrieval_table(data: ReidData, models: Mapping[str, ReidModel], size: tuple[int, int]) -> pd.DataFrame:
@@ -68,6 +73,21 @@ def measured(results: pd.DataFrame, ap: ApKind = "standard") -> pd.DataFrame:
     return results.assign(**{name: values.numpy() for name, values in found.metrics().items()})
 
 
+def identities(names: Sequence[str]) -> np.ndarray:
+    """Who is on each query, by its file's name: (Q,) int64, the groups of every bootstrap here.
+
+    Args:
+        names: Q file names, as in the results' column `query`.
+
+    Raises:
+        ValueError: a file is not named by identity and camera.
+    """
+    found = [_identity_and_camera(name) for name in names]
+    if None in found:
+        raise ValueError(f"{list(names)[found.index(None)]} is not named by identity and camera")
+    return np.array([identity for identity, _ in found], dtype=np.int64)
+
+
 def _columns(results: pd.DataFrame, stem: str) -> list[Tensor]:
     """A score of the images X, of the explanation maps E and of the baselines B."""
     return [torch.from_numpy(results[f"{stem}_{which}"].to_numpy(copy=True)) for which in "xeb"]
@@ -81,6 +101,9 @@ def by_query(results: pd.DataFrame, metric: str, keep: str = EQ14) -> pd.DataFra
 
 def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.DataFrame:
     """Table 2: Eq. 15-17 by the rule of Eq. 14, with the retained area and the paper's figures.
+
+    `as_drop_ratio` and `ap_drop_ratio` divide the means of Eq. 15 and 16 instead of averaging the ratios: a query
+    whose baseline retrieves almost as well as its original cannot move them.
 
     Args:
         dataset: name of the data set, the first column.
@@ -97,6 +120,8 @@ def table2(dataset: str, results: pd.DataFrame, paper: str | None = None) -> pd.
                 **_score_columns(part),
                 "retained_area": 100 * part.area.mean(),
                 **{f"paper_{metric}": value for metric, value in zip(METRICS, figures, strict=True)},
+                "n_identities": len(np.unique(identities(part["query"]))),
+                **{f"{metric}_ratio": _ratio(part, metric) for metric in STEMS},
             }
         )
     return pd.DataFrame(rows)
@@ -113,29 +138,32 @@ def equal_area_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
-    """Every two methods compared on the same queries: mean difference, method minus rival, in percent points."""
-    results = measured(results)
+    """Every two methods compared on the same queries: mean difference, method minus rival.
+
+    Eq. 15-17 are in percent points, by each rule in `keep`. With `keep` "curve", the areas under the insertion and
+    the deletion curve are compared, 0 to 1 as in :func:`curves_table`.
+    """
+    measures = measured(results)
     rows = []
     for keep in (EQ14, *AREAS):
         for metric in METRICS:
-            values = by_query(results, metric, keep).dropna()
-            resampled = bootstrap_means(values.to_numpy())
-            for i, j in combinations(range(values.shape[1]), 2):
-                lo, hi = np.quantile(resampled[:, i] - resampled[:, j], [0.025, 0.975])
-                rows.append(
-                    {
-                        "dataset": dataset,
-                        "keep": keep,
-                        "metric": metric,
-                        "method": values.columns[i],
-                        "rival": values.columns[j],
-                        "difference": 100 * (values.iloc[:, i] - values.iloc[:, j]).mean(),
-                        "lo": 100 * lo,
-                        "hi": 100 * hi,
-                        "n": len(values),
-                    }
-                )
+            rows += _pairs({"dataset": dataset, "keep": keep, "metric": metric}, 100 * by_query(measures, metric, keep))
+    for name, areas in _curve_areas(results).items():
+        rows += _pairs({"dataset": dataset, "keep": CURVE, "metric": name}, areas)
     return pd.DataFrame(rows)
+
+
+def _pairs(head: Mapping[str, object], values: pd.DataFrame) -> list[dict[str, object]]:
+    """A row for every two columns of values (query x method), over the queries that all methods define."""
+    values = values.dropna()
+    resampled = bootstrap_means(values.to_numpy(), groups=identities(values.index))
+    rows = []
+    for i, j in combinations(range(values.shape[1]), 2):
+        lo, hi = np.quantile(resampled[:, i] - resampled[:, j], [0.025, 0.975])
+        difference = (values.iloc[:, i] - values.iloc[:, j]).mean()
+        names = {"method": values.columns[i], "rival": values.columns[j]}
+        rows.append({**head, **names, "difference": difference, "lo": lo, "hi": hi, "n": len(values)})
+    return rows
 
 
 def lead(paired: pd.DataFrame, method: str, keep: str, metric: str, rivals: Sequence[str]) -> pd.DataFrame:
@@ -177,27 +205,42 @@ SHARES = torch.tensor([0, *STEPS, 100], dtype=torch.float64) / 100
 
 def curves_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     """Areas under the insertion curve (large is good) and the deletion curve (small is good), 0 to 1."""
-    panels, rows = curves(results), []
+    areas, rows = _curve_areas(results), []
     for method, part in _methods(results, EQ14):
         row = _names(dataset, method, part)
-        for name, panel in panels.items():
-            row |= interval_columns(name, summarise(curve_area(panel[method], SHARES)))
+        for name, values in areas.items():
+            row |= interval_columns(name, summarise(values[method].to_numpy(), groups=identities(values.index)))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def localisation_table(dataset: str, saliency: Mapping[str, Tensor], regions: Mapping[str, Tensor]) -> pd.DataFrame:
+def _curve_areas(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Areas under the curves of :func:`curves`, one value a query (row) and method (column)."""
+    queries = sorted(results["query"].unique())  # as the pivots of `curves` sort them
+    return {
+        name: pd.DataFrame({method: curve_area(heights, SHARES).numpy() for method, heights in panel.items()}, queries)
+        for name, panel in curves(results).items()
+    }
+
+
+def localisation_table(
+    dataset: str,
+    saliency: Mapping[str, Tensor],
+    regions: Mapping[str, Tensor],
+    ids: Tensor | None = None,
+) -> pd.DataFrame:
     """How much of each map lies where the truth is known: one row a method and region.
 
     Args:
         dataset: name of the data set.
         saliency: method -> (Q, H, W) in [0, 1].
         regions: name -> (Q, H, W) bool.
+        ids: (Q,) identities of the queries, which the intervals resample; None where each query is another person.
     """
     rows = []
     for region, mask in regions.items():
         for method, maps in saliency.items():
-            energy, pointing = (summarise(score(maps, mask)) for score in (energy_inside, pointing_game))
+            energy, pointing = (summarise(score(maps, mask), groups=ids) for score in (energy_inside, pointing_game))
             rows.append(
                 {
                     "dataset": dataset,
@@ -222,6 +265,7 @@ def ablation_row(
     results: pd.DataFrame,
     *,
     default: bool = False,
+    usual: pd.DataFrame | None = None,
     ap: ApKind = "standard",
     ratio_first: bool = True,
 ) -> dict[str, object]:
@@ -234,6 +278,9 @@ def ablation_row(
         method: of `results`.
         results: of the method under this choice, with one rule.
         default: whether this is what Table 2 uses.
+        usual: results of the default on the same queries. From them come `as_drop_change`, `ap_drop_change` and
+            their intervals: this setting minus the default, query by query. They are empty for a default, without
+            `usual`, and for a ratio of means.
         ap: which average precision.
         ratio_first: average the ratios of Eq. 15 and 16, as the paper does; False divides the averages, which
             have no interval here.
@@ -241,8 +288,9 @@ def ablation_row(
     part = results[results.method == method]
     scores = _score_columns(measured(part, ap))
     if not ratio_first:
-        for metric, stem in (("as_drop", "as"), ("ap_drop", "ap")):
-            scores |= {metric: 100 * ratio_of_means(*_columns(part, stem)), f"{metric}_lo": None, f"{metric}_hi": None}
+        for metric in STEMS:
+            scores |= {metric: _ratio(part, metric), f"{metric}_lo": None, f"{metric}_hi": None}
+    paired = None if default or usual is None or not ratio_first else usual[usual.method == method]
     return {
         "dataset": dataset,
         "choice": choice,
@@ -252,7 +300,27 @@ def ablation_row(
         "n_queries": len(part),
         **scores,
         "retained_area": 100 * part.area.mean(),
+        **_changes(measured(part, ap), paired),
     }
+
+
+def _changes(part: pd.DataFrame, usual: pd.DataFrame | None) -> dict[str, float | None]:
+    """The paired changes of both drops from the usual results to these, which are measured; None is no change."""
+    columns: dict[str, float | None] = {}
+    for metric in STEMS:
+        name = f"{metric}_change"
+        if usual is None:
+            columns |= dict.fromkeys((name, f"{name}_lo", f"{name}_hi"))
+            continue
+        before = measured(usual).set_index("query")[metric].loc[part["query"]]
+        change = paired_difference(part[metric].to_numpy(), before.to_numpy(), groups=identities(part["query"]))
+        columns |= interval_columns(name, change, 100)
+    return columns
+
+
+def _ratio(part: pd.DataFrame, metric: str) -> float:
+    """Eq. 15 or 16 as a ratio of means, in percent."""
+    return 100 * ratio_of_means(*_columns(part, STEMS[metric]))
 
 
 def _methods(results: pd.DataFrame, keep: str) -> list[tuple[str, pd.DataFrame]]:
@@ -273,7 +341,7 @@ def _score_columns(part: pd.DataFrame) -> dict[str, float | None]:
     """Means and intervals of Eq. 15-17, and the undefined queries of the first two."""
     columns: dict[str, float | None] = {}
     for metric in METRICS:
-        summary = summarise(part[metric].to_numpy())
+        summary = summarise(part[metric].to_numpy(), groups=identities(part["query"]))
         columns |= interval_columns(metric, summary, 100)
         if metric in UNDEFINED:
             columns[UNDEFINED[metric]] = summary.undefined

@@ -65,10 +65,10 @@ def all_problems(profile: Profile, notebook: str) -> list[str]:
 def finish(profile: Profile) -> int:
     """Report what is wrong, or write the manifest and say what was made."""
     folder = paths.FIGURES / profile.name
-    wrong = {notebook: all_problems(profile, notebook) for notebook in profile.notebooks}
-    for notebook, problems in wrong.items():
+    wrong = {part: all_problems(profile, part) for part in profile.parts}
+    for part, problems in wrong.items():
         for problem in problems:
-            print(f"{notebook}: {problem}", file=sys.stderr)
+            print(f"{part}: {problem}", file=sys.stderr)
     if any(wrong.values()):
         return 1
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,12 +85,24 @@ def finish(profile: Profile) -> int:
                 file=sys.stderr,
             )
     print(f"{len(content['outputs'])} outputs in {short(folder)}, each as its notebook wrote it")
+    if line := how_far(profile):
+        print(line)
     return 0
+
+
+def how_far(profile: Profile) -> str:
+    """How far the tables are from the published ones; empty where there is nothing to compare."""
+    from workbook import agreement, networks  # these take seconds to import: not for the first call
+
+    published = agreement.published_tables(profile.name)
+    if not published or networks.choice() == networks.MINE:
+        return ""
+    return agreement.summary(agreement.read_tables(paths.FIGURES / profile.name), published)
 
 
 def manifest(profile: Profile) -> dict[str, Any]:
     """Where every output came from: the files first, then how each notebook was run."""
-    parts = {notebook: outputs.read_part(profile, notebook) for notebook in profile.notebooks}
+    parts = {name: outputs.read_part(profile, name) for name in profile.parts}
     recorded = {entry["file"]: entry for part in parts.values() for entry in part.get("outputs", [])}
     files = [
         {**recorded[output.file], "paper": output.paper, "notebook": output.notebook}
@@ -103,6 +115,7 @@ def manifest(profile: Profile) -> dict[str, Any]:
         "dataset": profile.dataset,
         "outputs": files,
         "training": profile.training,
+        **({"networks": profile.networks} if profile.networks else {}),
         "runs": {notebook: {"device": part.get("device"), **part["run"]} for notebook, part in parts.items()},
     }
 

@@ -1,0 +1,167 @@
+"""One network explained and measured: one row for each method, rule of keeping pixels and query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from fam_lib.faithfulness import curve_area
+from fam_lib.methods import METHODS, Method
+from fam_lib.retrieval import cmc, mean_ap
+from fam_lib.similarity import pearson
+from fam_lib.targets import class_score
+from workbook.cache.context import Context
+from workbook.evidence.networks import Network
+from workbook.reid.ablation import RAM_EQ5, REWEIGHTED
+from workbook.reid.data import ReidData
+from workbook.reid.evaluation import AREAS, EQ14, TABLE2_METHODS, explain_queries, score_queries
+from workbook.reid.model import ReidModel
+from workbook.reid.motivation import REFERENCES, _strangers, runners_up
+from workbook.reid.queries import Queries, choose, look_up
+from workbook.reid.tables import SHARES, curves, measured
+
+FEATURES = {"after_bn": "after neck", "before_bn": "before neck"}  # how the tables call them
+KEPT = (EQ14, *AREAS)
+
+CLASS_MAPS = "score-cam: correlation between maps of the three best classes"
+PAIR_MAPS = "ram: correlation between maps of the three best gallery images"
+LOGIT_MAPS = "score-cam-logit: correlation between maps of the three best classes"
+UNIFORM_MAPS = "score-fam: correlation with the uniform control"
+# The level of no relation, of each method's maps (as in the table of one network, where the same query serves all).
+STRANGERS = "strangers: correlation between maps of different people ({})"
+COMPARED = ("score-cam", "score-cam-logit", "ram", "uniform")
+
+
+def methods_of(network: Network) -> list[Method]:
+    """What a network is explained by: Table 2, RAM by the letter of Eq. 5, Score-FAM with other temperatures.
+
+    Without a classifier there are no class methods, and both kinds of RAM need an affine head (`Network.affine`).
+    """
+    rows = [*(METHODS[name] for name in TABLE2_METHODS), RAM_EQ5, *REWEIGHTED.values()]
+    if network.model.head is None:
+        rows = [row for row in rows if row.reference != "class"]
+    if not network.affine:
+        rows = [row for row in rows if row.name not in ("ram", RAM_EQ5.name)]
+    return rows
+
+
+def _logit_runners_up(model: ReidModel) -> list[Method]:
+    """Score-CAM by the logit of the second and the third most confident class, as
+    :func:`workbook.reid.motivation.runners_up` is by the confidence."""
+    weighting = METHODS["score-cam-logit"].weighting
+    return [
+        Method(f"score-cam-logit, class {place + 1}", weighting, partial(_ranked_logit, model.head, place), "self")
+        for place in range(1, REFERENCES)
+    ]
+
+
+def _ranked_logit(head: nn.Module, place: int, features: Tensor, own: Tensor) -> Tensor:
+    """Logit of the class that the image's own feature ranks at `place`; features and own are (n, D)."""
+    return class_score(head(features), head(own).argsort(1, descending=True)[:, place])
+
+
+def measure(
+    network: Network, data: ReidData, n_queries: int, context: Context
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Explain and measure a network by each of its features; every part is kept in the cache as it is made.
+
+    Args:
+        network: what is explained.
+        data: queries and gallery.
+        n_queries: queries to evaluate, drawn by the seed; 0 takes all. All networks of a data set get the same.
+        context: where and how to compute.
+
+    Returns:
+        - cells: network, feature, method, kind, keep, query, person, as_drop, ap_drop, ap_increase (fractions),
+          as_lost, as_could, ap_lost and ap_could (what Eq. 15 and 16 divide, where defined), area; where keep is
+          "eq14" insertion, deletion (areas under the curves) and uniform (correlation with the uniform map);
+        - statements: network, feature, statement, query, person, value;
+        - retrieval: feature -> (rank-1, mAP) of all queries, in percent.
+    """
+    chosen = choose(data.query, n_queries, context.seed)
+    cells, statements, retrieval = [], [], {}
+    for feature in network.features:
+        model = network.model.returning(feature)
+        named = {"network": network.name, "feature": FEATURES[feature]}
+        whole = look_up(model, data.query, data.gallery, network.size, context=context).ranking
+        retrieval[FEATURES[feature]] = (100 * cmc(whole, (1,))[1], 100 * mean_ap(whole))
+        queries = look_up(model, chosen, data.gallery, network.size, context=context)
+        rows = methods_of(network)
+        others = {} if model.head is None else {CLASS_MAPS: runners_up(model), LOGIT_MAPS: _logit_runners_up(model)}
+        maps = explain_queries(
+            model, queries, [*rows, *others.get(CLASS_MAPS, ()), *others.get(LOGIT_MAPS, ())], context
+        )
+        shown = {row.name: maps[row.name] for row in rows}
+        results = score_queries(model, queries, shown, context=context)
+        kinds = {row.name: row.kind for row in rows}
+        cells.append(_cells(results, queries, shown, kinds).assign(**named))
+        facts = {
+            statement: _likeness([maps[first], *(maps[row.name] for row in others[statement])])
+            for statement, first in ((CLASS_MAPS, "score-cam"), (LOGIT_MAPS, "score-cam-logit"))
+            if statement in others
+        }
+        if "ram" in maps:
+            rams = [explain_queries(model, queries, ["ram"], context, other=k)["ram"] for k in range(REFERENCES)]
+            facts[PAIR_MAPS] = _likeness(rams)
+        facts[UNIFORM_MAPS] = pearson(maps["score-fam"], maps["uniform"])
+        ids = queries.image_set.ids
+        facts |= {STRANGERS.format(name): _strangers(maps[name], ids) for name in COMPARED if name in maps}
+        statements += [_by_person(queries, value=v).assign(statement=name, **named) for name, v in facts.items()]
+    return pd.concat(cells, ignore_index=True), pd.concat(statements, ignore_index=True), retrieval
+
+
+def _cells(results: pd.DataFrame, queries: Queries, maps: dict[str, Tensor], kinds: dict[str, str]) -> pd.DataFrame:
+    """The rows of one network and feature."""
+    kept = measured(results[results["keep"].isin(KEPT)])
+    for stem in ("as", "ap"):
+        x, e, b = (kept[f"{stem}_{which}"] for which in "xeb")
+        defined = kept[f"{stem}_drop"].notna()
+        kept[f"{stem}_lost"], kept[f"{stem}_could"] = (x - e).clip(lower=0).where(defined), (x - b).where(defined)
+    kept = kept.assign(kind=kept.method.map(kinds))
+    kept = kept.merge(_by_person(queries)[["query", "person"]], on="query", validate="many_to_one")
+    columns = ["method", "kind", "keep", "query", "person", "as_drop", "ap_drop", "ap_increase"]
+    columns += ["as_lost", "as_could", "ap_lost", "ap_could", "area"]
+    more = _curve_areas(results).merge(_uniform_likeness(queries, maps), on=["method", "query"])
+    return kept[columns].merge(more.assign(keep=EQ14), on=["method", "keep", "query"], how="left")
+
+
+def _curve_areas(results: pd.DataFrame) -> pd.DataFrame:
+    """Areas under the insertion and the deletion curve: method, query, insertion, deletion."""
+    panels = {
+        name: {method: curve_area(panel, SHARES).numpy() for method, panel in panel_of.items()}
+        for name, panel_of in curves(results).items()
+    }
+    # `curves` orders the queries of a method by name.
+    names = sorted(results["query"].unique())
+    return pd.concat(
+        [
+            pd.DataFrame({"method": method, "query": names, **{name: panels[name][method] for name in panels}})
+            for method in results.method.unique()
+        ],
+        ignore_index=True,
+    )
+
+
+def _uniform_likeness(queries: Queries, maps: dict[str, Tensor]) -> pd.DataFrame:
+    """Correlation of each raw map with the uniform control's: method, query, uniform; NaN for a flat map."""
+    frames = [_by_person(queries, uniform=pearson(m, maps["uniform"])).assign(method=name) for name, m in maps.items()]
+    return pd.concat(frames, ignore_index=True)[["method", "query", "uniform"]]
+
+
+def _likeness(maps: Sequence[Tensor]) -> Tensor:
+    """Mean correlation (Q,) of every two of several maps (Q, h, w) of each query."""
+    return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
+
+
+def _by_person(queries: Queries, **columns: Tensor) -> pd.DataFrame:
+    """Query, person and more columns (Q,), in the order of the queries."""
+    names = [path.name for path in queries.image_set.paths]
+    values = {name: np.asarray(column.double()) for name, column in columns.items()}
+    return pd.DataFrame({"query": names, "person": queries.image_set.ids.numpy(), **values})

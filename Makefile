@@ -43,7 +43,7 @@ LIB := $(wildcard fam_lib/*.py workbook/*.py workbook/*/*.py)
 ASIDE = FAM_FIGURES=build/$(1)/figures FAM_BUILD=build/$(1)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce executed train report test lint unit unit-lib nbval data-check evaluate lab bench refresh lock clean clean-cache
+.PHONY: help setup reproduce executed train evidence report test lint unit unit-lib nbval data-check evaluate lab bench refresh publish lock clean clean-cache
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,7 @@ setup: $(READY)  ## install the locked packages in .venv
 reproduce: $(READY)  ## run the notebooks of PROFILE (quick) and check every figure and table
 	@$(PY) -m workbook.run.check_outputs $(PROFILE) --stale
 	@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS)) executed
+	@! grep -q '^networks:' params/$(PROFILE).yaml || $(MAKE) --no-print-directory evidence
 	@$(PY) -m workbook.run.check_outputs $(PROFILE)
 
 # The profile's notebooks, as the first line of `reproduce` wrote them down.
@@ -85,6 +86,9 @@ $(B)/run/%.ipynb: notebooks/%.ipynb params/$(PROFILE).yaml $(LIB) | $(READY)
 
 train: $(READY)  ## train the networks of PROFILE here, from nothing; it goes on where it stopped
 	@$(PY) -m workbook.run.train $(PROFILE) --data-root "$(DATA_ROOT)" $(ARGS)
+
+evidence: $(READY)  ## measure every network that PROFILE lists (trainings, cuhk03-pair1); it goes on where it stopped
+	@$(PY) -m workbook.run.evidence $(PROFILE) --data-root "$(DATA_ROOT)" $(ARGS)
 
 report: reproduce  ## one HTML site of the executed notebooks of PROFILE, in build/PROFILE/report/
 	@$(PY) -m workbook.run.site $(PROFILE)
@@ -122,6 +126,9 @@ bench: $(READY)  ## time the methods on this machine, or the ranking: ARGS=retri
 
 refresh: $(READY)  ## run the committed notebooks again and store their new outputs
 	@$(SPIN) $(call ASIDE,refresh) $(PY) -m workbook.run.refresh_notebooks $(ARGS)
+
+publish: reproduce  ## for maintainers: the tables of figures/quick are from now on what others are compared with
+	@mkdir -p data/published/quick && rm -f data/published/quick/*.csv && cp figures/quick/*.csv data/published/quick/
 
 LOCK = .venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --universal --no-header --python-version 3.11
 lock: $(READY)  ## renew the lock files after a change in pyproject.toml (ARGS=--upgrade takes newer versions)

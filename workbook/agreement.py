@@ -28,6 +28,7 @@ IN_UNITS: Mapping[str, tuple[str, ...]] = {
     "table_maps": ("value", "lo", "hi"),
     "table_sanity": ("spearman", "ssim", "cosine"),
     "table_alpha_or_a": ("spearman",),
+    "table_truth": ("spearman", "unrelated", "specific"),
     "table_curves": ("insertion", "deletion"),
     "table_budget": ("correlation", "difference", "bound"),
     "table_byol_probe": ("spearman",),

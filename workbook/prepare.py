@@ -74,10 +74,10 @@ def prepare(profile: str, data_root: str = "", progress: bool = True) -> tuple[R
     # One of several processes keeps to its own GPU.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else 1
     fabric = Fabric(accelerator=accelerator(), devices=devices, precision=config.precision)
-    return data, _network(data, config, fabric, progress), config
+    return data, trained_or_shipped(data, config, fabric, progress), config
 
 
-def _network(data: ReidData, config: TrainConfig, fabric: Fabric, progress: bool) -> ReidModel:
+def trained_or_shipped(data: ReidData, config: TrainConfig, fabric: Fabric, progress: bool) -> ReidModel:
     """The network that ships for this training, or the reader's own; its weights have half precision."""
     if file := networks.shipped(f"reid-{cache_key(data, config)}"):
         states, _ = networks.read(file)

@@ -559,9 +559,9 @@ def over(tables: Frames, n: float, dataset: str = "toy") -> Frames:
 @pytest.mark.parametrize(
     ("dataset", "n", "suffix"),
     [
-        ("toy", 2, ONE_NETWORK),
+        ("toy", 2, " (2 networks)"),
         ("toy", 3, ""),
-        ("synthetic pedestrians", 3, ONE_NETWORK),
+        ("synthetic pedestrians", 3, " (3 networks)"),
         ("synthetic pedestrians", 5, ""),
         ("toy", nan, ONE_NETWORK),
     ],

@@ -20,7 +20,7 @@ from workbook.images import load_images
 from workbook.reid.data import ImageSet, ReidData
 from workbook.reid.evaluation import explain_queries
 from workbook.reid.model import ReidModel
-from workbook.reid.motivation import _strangers, dependence_table, figure1, runners_up
+from workbook.reid.motivation import dependence_table, figure1, runners_up, strangers
 from workbook.reid.queries import Queries, load_queries, look_up
 
 STATEMENTS = [
@@ -128,7 +128,7 @@ def test_strangers_are_different_people_and_intervals_resample_people(
 def test_strangers_lie_as_far_apart_as_need_be() -> None:
     maps = torch.rand(6, 4, 2, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([1, 1, 2, 2, 3, 3])
-    assert _strangers(maps, ids).tolist() == pytest.approx(pearson(maps, maps.roll(-2, 0)).tolist(), abs=1e-5)
+    assert strangers(maps, ids).tolist() == pytest.approx(pearson(maps, maps.roll(-2, 0)).tolist(), abs=1e-5)
 
 
 def test_figure_1_shows_what_it_names(model: ReidModel, data: ReidData, queries: Queries) -> None:

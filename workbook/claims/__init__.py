@@ -63,6 +63,7 @@ from workbook.claims.evidence import (
     qualified,
 )
 from workbook.claims.paper import CLAIMS, Claim
+from workbook.claims.pooled import MADE_FROM, over_networks
 from workbook.outputs import read_table
 
 __all__ = ["CLAIMS", "ONE_NETWORK", "VERDICTS", "ledger", "read_tables"]
@@ -87,13 +88,24 @@ def ledger(tables: Mapping[str, pd.DataFrame], dataset: str) -> pd.DataFrame:
     """Every claim with its verdict, in the order of :data:`CLAIMS`.
 
     Args:
-        tables: by file name without suffix; claims whose tables are missing are "not tested".
+        tables: by file name without suffix; claims whose tables are missing are "not tested". Tables over several
+            networks (``table_pooled`` and its like) take the place of those of one.
         dataset: the Re-ID data set, as in the column ``dataset`` of the tables.
 
     Returns:
         Columns :data:`COLUMNS`; `data` names the data set, or the device of a timing, and `table` the files.
     """
-    return pd.DataFrame([_ledger_row(claim, Tables(tables, dataset), dataset) for claim in CLAIMS], columns=COLUMNS)
+    pooled = over_networks(tables)
+    rows = pd.DataFrame([_ledger_row(claim, Tables(pooled, dataset), dataset) for claim in CLAIMS], columns=COLUMNS)
+    if "table_pooled" in tables:
+        rows["table"] = rows["table"].map(_made_from)
+    return rows
+
+
+def _made_from(files: str) -> str:
+    """The files over networks behind the names that the rules know."""
+    stems = (name.removesuffix(".csv") for name in files.split(", ") if name)
+    return ", ".join(dict.fromkeys(f"{MADE_FROM.get(stem, stem)}.csv" for stem in stems))
 
 
 def _ledger_row(claim: Claim, tables: Tables, dataset: str) -> dict[str, str]:

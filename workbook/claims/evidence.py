@@ -174,7 +174,7 @@ def verdict_of(side: int) -> str:
 
 
 def qualified(verdict: str, n_networks: int | None, enough: int) -> str:
-    """The verdict, with :data:`ONE_NETWORK` if it rests on fewer trainings than are enough.
+    """The verdict, with :data:`ONE_NETWORK` or its like if it rests on fewer trainings than are enough.
 
     Args:
         verdict: one of :data:`VERDICTS`.
@@ -183,7 +183,7 @@ def qualified(verdict: str, n_networks: int | None, enough: int) -> str:
     """
     if verdict == NOT_TESTED or n_networks is None or n_networks >= enough:
         return verdict
-    return verdict + ONE_NETWORK
+    return verdict + (ONE_NETWORK if n_networks <= 1 else f" ({n_networks} networks)")
 
 
 def enough_networks(about: Iterable[str]) -> int:

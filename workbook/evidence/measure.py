@@ -23,7 +23,7 @@ from workbook.reid.ablation import RAM_EQ5, REWEIGHTED
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import AREAS, EQ14, TABLE2_METHODS, explain_queries, score_queries
 from workbook.reid.model import ReidModel
-from workbook.reid.motivation import REFERENCES, _strangers, runners_up
+from workbook.reid.motivation import REFERENCES, runners_up, strangers
 from workbook.reid.queries import Queries, choose, look_up
 from workbook.reid.tables import SHARES, curves, measured
 
@@ -112,7 +112,7 @@ def measure(
             facts[PAIR_MAPS] = _likeness(rams)
         facts[UNIFORM_MAPS] = pearson(maps["score-fam"], maps["uniform"])
         ids = queries.image_set.ids
-        facts |= {STRANGERS.format(name): _strangers(maps[name], ids) for name in COMPARED if name in maps}
+        facts |= {STRANGERS.format(name): strangers(maps[name], ids) for name in COMPARED if name in maps}
         statements += [_by_person(queries, value=v).assign(statement=name, **named) for name, v in facts.items()]
     return pd.concat(cells, ignore_index=True), pd.concat(statements, ignore_index=True), retrieval
 

@@ -13,8 +13,7 @@ from lightning_fabric import Fabric
 from workbook import networks as shipping
 from workbook import paths, profiles
 from workbook.evidence import foreign
-from workbook.prepare import _network as trained_or_shipped
-from workbook.prepare import accelerator
+from workbook.prepare import accelerator, trained_or_shipped
 from workbook.profiles import Profile
 from workbook.reid.config import TrainConfig
 from workbook.reid.data import ReidData

@@ -73,7 +73,7 @@ def dependence_table(
     }
     ids = queries.image_set.ids
     for method, raw in (("score-cam", maps["score-cam"]), ("ram", rams[0]), ("uniform", maps["uniform"])):
-        facts[f"strangers: correlation between maps of different people ({method})"] = _strangers(raw, ids)
+        facts[f"strangers: correlation between maps of different people ({method})"] = strangers(raw, ids)
     rows = []
     for statement, values in facts.items():
         mean, lo, hi, n, _ = summarise(values, groups=ids)
@@ -85,7 +85,7 @@ def _mean_correlation(maps: list[Tensor]) -> Tensor:
     return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
 
 
-def _strangers(maps: Tensor, ids: Tensor) -> Tensor:
+def strangers(maps: Tensor, ids: Tensor) -> Tensor:
     """Correlation of each query's map with that of a query of another person, (Q,); NaN where it finds none.
 
     The other query lies the same number of places ahead for all: the smallest that meets another person most often.

@@ -123,10 +123,12 @@ def manifest(profile: Profile) -> dict[str, Any]:
 def claims_entry(folder: Path) -> dict[str, Any] | None:
     """Write the claims ledger of all tables in the folder and describe it for the manifest.
 
-    The claims are about the data set of Table 2, in a profile of notebook 05 alone about that of Figure 6; None
-    where neither was made.
+    The claims are about the data set of Table 2 (over networks, where there are several), in a profile of notebook 05
+    alone about that of Figure 6; None where neither was made.
     """
-    about = next((name for name in ("table2_reid", "table_byol") if (folder / f"{name}.csv").is_file()), None)
+    about = next(
+        (name for name in ("table_pooled", "table2_reid", "table_byol") if (folder / f"{name}.csv").is_file()), None
+    )
     if about is None:
         return None
     from workbook import claims  # torch takes seconds to import: not for the first call

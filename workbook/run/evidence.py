@@ -135,7 +135,7 @@ def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: di
 
 def record(profile: Profile, used: dict[str, Any], only: list[str], seconds: float) -> None:
     """Add to the part of the manifest how the job was run; a run of some networks alone does not count as made."""
-    from workbook.run.run_notebook import PACKAGES, _version, commit
+    from workbook.run.run_notebook import PACKAGES, commit, version_of
 
     part = outputs.read_part(profile, EVIDENCE)
     overrides = {"only": ",".join(only)} if only else {}
@@ -145,7 +145,7 @@ def record(profile: Profile, used: dict[str, Any], only: list[str], seconds: flo
         "wall_seconds": round(seconds, 1),
         **commit(),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
     }
     store.write_json(outputs.part_path(profile, EVIDENCE), part)
 

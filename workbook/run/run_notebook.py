@@ -260,12 +260,12 @@ def record(job: Job, used: dict[str, Any], overrides: dict[str, str], seconds: f
         "wall_seconds": round(seconds, 1),
         **commit(),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
     }
     store.write_json(outputs.part_path(job.profile, job.notebook), part)
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -32,7 +32,7 @@ ALT_LENGTH = 30  # characters; a shorter text cannot say what is shown and what 
 # colours, because a palette puts a grain into smooth maps.
 _LADDER = ((DPI, False), (90, False), (DPI, True), (90, True), (72, True))
 INLINE_DPI = 90  # of those that are shown as JPEG
-_JPEG_QUALITY = 65
+_JPEG_QUALITY = 58
 
 
 class Report:

@@ -28,6 +28,7 @@ from workbook.tables import interval_columns
 Finder = Callable[[nn.Module], nn.Module]  # finds a part of a network, in the model and in each of its copies
 
 CODE_VERSION = 1  # count up when a change of the code changes the maps: it is part of every cache key
+UNCHANGED = 0.999  # Spearman's correlation of maps that differ by rounding alone, at least: no decision by the last bit
 CHUNK = 8  # images explained at once, and in one file of the cache
 
 
@@ -242,6 +243,11 @@ def similarity(raw: tuple[Tensor, Tensor], saliency: tuple[Tensor, Tensor]) -> d
         "ssim": ssim(*saliency),
         "cosine": cosine(*raw),
     }
+
+
+def unchanged(maps: Tensor, others: Tensor) -> bool:
+    """Whether all maps (N, h, w) are the others up to rounding, which depends on the processor and its threads."""
+    return bool((spearman(maps, others) > UNCHANGED).all())
 
 
 def sanity_table(maps: RandomisedMaps, dataset: str, seed: int = 0) -> pd.DataFrame:

@@ -118,7 +118,7 @@ def test_each_task_and_seed_is_measured_as_the_table_of_checkpoints_does(
     assert len(runs) == 2 * 3 * 2 * 2 and set(runs.foreground) == {25.0} and set(runs.n) == {8}
 
     config = replace(experiment.config, pretext="simclr", seed=3)
-    checkpoints = byol.train_byol(experiment.pictures, config)
+    checkpoints = byol.checkpoints(experiment.pictures, config)
     maps = {
         w: byol.explain_checkpoints(checkpoints, experiment.images, config, methods, layer)
         for w, layer in experiment.layers.items()

@@ -243,3 +243,9 @@ def test_only_alpha_changes_while_all_random_layers_run_after_the_explained_one(
     for method in ("grad-cam", "score-cam"):
         assert table.spearman[method, 1, "A"] == pytest.approx(1)
         assert table.spearman[method, 1, "alpha"] == table.spearman[method, 1, "both"] < 1 - 1e-6
+
+
+def test_maps_that_differ_by_rounding_are_unchanged() -> None:
+    maps = torch.rand(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    assert sanity.unchanged(maps, maps * (1 + 1e-6))
+    assert not sanity.unchanged(maps, torch.stack([maps[0], maps[1].roll(1, 0)]))

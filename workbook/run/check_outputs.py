@@ -92,12 +92,14 @@ def finish(profile: Profile) -> int:
 
 def how_far(profile: Profile) -> str:
     """How far the tables are from the published ones; empty where there is nothing to compare."""
+    if not (paths.DATA / "published" / profile.name).is_dir():
+        return ""
     from workbook import agreement, networks  # these take seconds to import: not for the first call
 
-    published = agreement.published_tables(profile.name)
-    if not published or networks.choice() == networks.MINE:
+    if networks.choice() == networks.MINE:
         return ""
-    return agreement.summary(agreement.read_tables(paths.FIGURES / profile.name), published)
+    ours = agreement.read_tables(paths.FIGURES / profile.name)
+    return agreement.summary(ours, agreement.published_tables(profile.name))
 
 
 def manifest(profile: Profile) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -144,14 +146,40 @@ def test_a_stopped_run_reports_no_dead_kernel(
 ) -> None:
     # Under load the kernel's client notices its end before it is told to stop waiting for it.
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(run_notebook.threading, "Timer", Mock())
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_notebook._stop(signal.SIGTERM, None)
+            run_notebook._stop("01_setup", signal.SIGTERM, None)
         for name in ("papermill", "traitlets", "asyncio"):
             logging.getLogger(name).error("Kernel died while waiting for execute reply.")
         assert not caplog.records
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_a_run_that_swallows_the_stop_ends_all_the_same() -> None:
+    """It happened to a run under load: raised in a callback of the event loop, the interrupt was lost."""
+    script = """
+        import functools, signal, subprocess, sys, threading
+        from workbook.run import run_notebook
+
+        run_notebook.GRACE = 0.1
+        signal.signal(signal.SIGTERM, functools.partial(run_notebook._stop, "01_setup"))
+        child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait()"])
+        print(child.pid, flush=True)
+        while True:
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                pass
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout and run.stdout.readline()
+        run.send_signal(signal.SIGTERM)
+        _, complaint = run.communicate()
+    assert run.returncode == 130
+    assert complaint == "01_setup: interrupted; the same command continues\n"
 
 
 def test_two_runs_of_one_notebook_wait_for_each_other(

@@ -16,19 +16,25 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+import psutil
+
 from workbook import outputs, paths, profiles
 from workbook.cache import store
 from workbook.profiles import Profile, short
 
+INTERRUPTED = "{}: interrupted; the same command continues"
+GRACE = 15.0  # seconds that a stopped run has to shut its kernel down
 STOPS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what make and kill send
 # Their versions decide what the numbers and the bytes of a figure are.
 PACKAGES = (
@@ -88,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="name=value", help="parameters, instead of the profile's")
     options = parser.parse_intermixed_args(arguments)
     for number in STOPS:
-        signal.signal(number, _stop)  # so that the kernel is shut down, too
+        signal.signal(number, partial(_stop, options.notebook))  # so that the kernel is shut down, too
     try:
         overrides = dict(_split(text) for text in options.overrides)
         run(options.notebook, options.profile, overrides, options.data_root)
@@ -96,17 +102,29 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{options.notebook}: interrupted; the same command continues", file=sys.stderr)
+        print(INTERRUPTED.format(options.notebook), file=sys.stderr)
         return 130
     return 0
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _stop(notebook: str, number: int, frame: FrameType | None) -> None:
     for each in STOPS:
         signal.signal(each, signal.SIG_IGN)  # once is enough: the kernel is being shut down
     # Its end is what was asked for: asyncio, the kernel's client and papermill would each report it as an error.
     logging.disable(logging.CRITICAL)
+    # The signal may arrive in a callback that swallows what is raised here; the run would then go on for ever.
+    last_resort = threading.Timer(GRACE, _end, (notebook,))
+    last_resort.daemon = True
+    last_resort.start()
     raise KeyboardInterrupt
+
+
+def _end(notebook: str) -> None:
+    """Kill the kernel and end the process, whatever it is doing."""
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    print(INTERRUPTED.format(notebook), file=sys.stderr, flush=True)
+    os._exit(130)
 
 
 def _split(text: str) -> tuple[str, str]:

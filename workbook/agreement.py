@@ -21,6 +21,10 @@ CLAIMS = "claims"
 POINTS = 0.5  # a column in percent may differ by so much
 UNITS = 0.01  # a correlation, or another figure between -1 and 1
 
+# Where a rounding weighs more. A network of random weights scores all masks nearly alike, and its lesson explains three
+# images; the ablation ranks the matches of twelve queries. Seen between AVX-512 and AVX2 with one thread: 0.073 (in 10
+# of 592 rows beyond UNITS), 0.047 (4 of 330), 1.3 points (1 of 76); all other tables 0.12 points and 0.0095 at most.
+LOOSER: Mapping[str, float] = {"table_alpha_or_a": 0.1, "table_sanity": 0.1, "table_ablation": 2.0}
 # Times are the machine's own.
 TIMES = ("table1_time",)
 # Columns of figures between -1 and 1, by the beginning of their names; every other broken number is in percent.
@@ -74,6 +78,8 @@ def _column_distance(table: str, name: str, ours: pd.Series, published: pd.Serie
 
 
 def _tolerance(table: str, column: str) -> float:
+    if table in LOOSER:
+        return LOOSER[table]
     return UNITS if column.startswith(IN_UNITS.get(table, ()) or ("\0",)) else POINTS
 
 
@@ -89,7 +95,7 @@ def summary(tables: Mapping[str, pd.DataFrame], published: Mapping[str, pd.DataF
     if missing:
         return f"agreement with the published tables: {', '.join(missing)} missing"
     far = max((distance(name, tables[name], published[name]) for name in measured), key=lambda one: one.share)
-    tolerance = f"{POINTS} points of percent, {UNITS} of correlations"
+    tolerance = f"{POINTS} points of percent, {UNITS} of correlations (more in {', '.join(LOOSER)})"
     where = f"{far.table}.csv, {far.column}, by {far.difference:.2g}"
     within = (
         "equal" if far.share == 0 else f"{'within' if far.share <= 1 else 'OUTSIDE'} {tolerance}; farthest: {where}"

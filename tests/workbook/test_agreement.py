@@ -25,7 +25,8 @@ def test_a_difference_counts_as_a_share_of_its_tolerance() -> None:
 
 def test_correlations_are_held_to_a_hundredth() -> None:
     ours, theirs = (pd.DataFrame({"spearman": [x]}) for x in (0.505, 0.50))
-    assert distance("table_sanity", ours, theirs).share == pytest.approx(0.5)
+    assert distance("table_truth", ours, theirs).share == pytest.approx(0.5)
+    assert distance("table_sanity", ours, theirs).share == pytest.approx(0.05)  # of random networks
     assert distance("table_byol", ours, theirs).share == pytest.approx(0.01)  # a column in percent by that name
 
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from fam_lib.capture import evaluating
+from fam_lib.capture import evaluating, resolve_layer
 
 Scheme = Literal["cascade", "independent"]
 
@@ -68,15 +68,16 @@ def he_initialise(module: nn.Module) -> None:
         )
 
 
-def execution_order(model: nn.Module, images: Tensor) -> tuple[str, ...]:
+def execution_order(model: nn.Module, images: Tensor, until: str | None = None) -> tuple[str, ...]:
     """Names of the layers that hold parameters of their own, in the order in which they first run.
 
     Args:
         model: any network; it is run in eval mode and left as it was.
         images: (N, 3, H, W), of which one is used.
+        until: dotted name of a layer: only what has begun when it has run for the first time; None: all.
 
     Raises:
-        ValueError: no layer with parameters runs.
+        ValueError: no layer with parameters runs, or `until` does not.
     """
     names = {module: name for name, module in model.named_modules() if any(True for _ in module.parameters(False))}
     order: dict[str, None] = {}
@@ -84,6 +85,9 @@ def execution_order(model: nn.Module, images: Tensor) -> tuple[str, ...]:
         module.register_forward_pre_hook(lambda _m, _inputs, name=name: order.setdefault(name))
         for module, name in names.items()
     ]
+    reached: list[tuple[str, ...]] = []
+    if until is not None:
+        handles.append(resolve_layer(model, until).register_forward_hook(lambda *_: reached.append(tuple(order))))
     try:
         with evaluating(model), torch.no_grad():
             model(images[:1])
@@ -92,7 +96,11 @@ def execution_order(model: nn.Module, images: Tensor) -> tuple[str, ...]:
             handle.remove()
     if not order:
         raise ValueError("the model has no layer with parameters that its forward runs: nothing to randomise")
-    return tuple(order)
+    if until is None:
+        return tuple(order)
+    if not reached:
+        raise ValueError(f"the layer {until!r} does not run in the model's forward: choose one that does")
+    return reached[0]
 
 
 def _split(layers: Sequence[str], depth: int) -> list[Group]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbook import paths
+from workbook.outputs import read_table
 
 PUBLISHED = paths.DATA / "published"
 CLAIMS = "claims"
@@ -80,7 +81,7 @@ def _column_distance(table: str, name: str, ours: pd.Series, published: pd.Serie
 def _tolerance(table: str, column: str) -> float:
     if table in LOOSER:
         return LOOSER[table]
-    return UNITS if column.startswith(IN_UNITS.get(table, ()) or ("\0",)) else POINTS
+    return UNITS if column.startswith(IN_UNITS.get(table, ())) else POINTS
 
 
 def summary(tables: Mapping[str, pd.DataFrame], published: Mapping[str, pd.DataFrame]) -> str:
@@ -117,4 +118,4 @@ def published_tables(profile: str) -> dict[str, pd.DataFrame]:
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """All tables of a folder by file name without suffix, the ledger among them."""
-    return {path.stem: pd.read_csv(path, dtype={"keep": str}) for path in sorted(folder.glob("*.csv"))}
+    return {path.stem: read_table(path) for path in sorted(folder.glob("*.csv"))}

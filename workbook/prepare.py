@@ -71,14 +71,14 @@ def prepare(profile: str, data_root: str = "", progress: bool = True) -> tuple[R
     """
     config = settings(profile)
     data = load_data(profile, data_root, progress)
+    return data, trained_or_shipped(data, config, progress), config
+
+
+def trained_or_shipped(data: ReidData, config: TrainConfig, progress: bool = True) -> ReidModel:
+    """The network that ships for this training, or the reader's own, in eval mode; its weights have half precision."""
     # One of several processes keeps to its own GPU.
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else 1
     fabric = Fabric(accelerator=accelerator(), devices=devices, precision=config.precision)
-    return data, trained_or_shipped(data, config, fabric, progress), config
-
-
-def trained_or_shipped(data: ReidData, config: TrainConfig, fabric: Fabric, progress: bool) -> ReidModel:
-    """The network that ships for this training, or the reader's own; its weights have half precision."""
     if file := networks.shipped(f"reid-{cache_key(data, config)}"):
         states, _ = networks.read(file)
         with private_random_state(config.seed):  # what is drawn here is overwritten

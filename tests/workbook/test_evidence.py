@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.fx
+from scipy.stats import rankdata
 from torch import nn
 
 import evaluation_toys as toys
@@ -31,7 +32,7 @@ from workbook.evidence.measure import (
     methods_of,
 )
 from workbook.evidence.networks import Network
-from workbook.evidence.pooling import RESAMPLES, explained, pool, ranks, within
+from workbook.evidence.pooling import RESAMPLES, explained, pool, within
 from workbook.plots.networks import fig_networks
 from workbook.profiles import Profile
 from workbook.reid.data import ReidData
@@ -157,7 +158,7 @@ def test_what_a_line_and_what_ranks_explain() -> None:
     linear, rank = explained(np.array([1.0, 2, 3]), np.array([1.0, 2, 9]))
     assert (linear, rank) == pytest.approx((64 / 76, 1))  # r = 8 / sqrt(2 * 38)
     assert np.isnan(explained(x[:2], x[:2])).all() and np.isnan(explained(np.ones(4), np.arange(4.0))).all()
-    assert ranks(np.array([3.0, 1, 3])).tolist() == [2.5, 1, 2.5]
+    assert rankdata(np.array([3.0, 1, 3])).tolist() == [2.5, 1, 2.5]
 
 
 def test_within_takes_each_networks_mean_away() -> None:

@@ -29,6 +29,11 @@ def checkpoints(images: Tensor | PictureFolder, config: BYOLConfig, **how: Any) 
     """
     if file := networks.shipped(training_name(images, config)):
         return read_checkpoints(file, config)
+    return trained(images, config, **how)
+
+
+def trained(images: Tensor | PictureFolder, config: BYOLConfig, **how: Any) -> list[Checkpoint]:
+    """The same of a training of one's own, whatever ships."""
     found = train_byol(images, config, **how)
     for checkpoint in found:
         networks.rounded(checkpoint.backbone)

@@ -29,6 +29,7 @@ from workbook.claims.rules import (
     stays_alike,
     untestable,
 )
+from workbook.reid.motivation import CLASS_MAPS, PAIR_MAPS, UNIFORM_MAPS
 
 CONTROL = "control (ours)"  # where a row is made that the paper does not claim, but that its claims rest on
 
@@ -139,7 +140,7 @@ CLAIMS = (
         "Sec. 1, Fig. 1 b",
         "correlation between the Score-CAM maps of the three best classes; maps differ if they are no more alike than "
         "those of two people",
-        differ("score-cam: correlation between maps of the three best classes", "score-cam"),
+        differ(CLASS_MAPS, "score-cam"),
     ),
     Claim(
         "pair-dependence",
@@ -147,7 +148,7 @@ CLAIMS = (
         "Sec. 1, Fig. 1 c",
         "correlation between the RAM maps of the three best gallery images; maps differ if they are no more alike than "
         "those of two people",
-        differ("ram: correlation between maps of the three best gallery images", "ram"),
+        differ(PAIR_MAPS, "ram"),
     ),
     Claim(
         "finds-what-counts",
@@ -277,7 +278,7 @@ CLAIMS = (
         "Score-FAM shows something else than the mean of the activations.",
         CONTROL,
         "correlation between the two maps; they differ if they are no more alike than the means of two people",
-        differ("score-fam: correlation with the uniform control", "uniform"),
+        differ(UNIFORM_MAPS, "uniform"),
     ),
     Claim(
         "control-area",

@@ -27,6 +27,7 @@ from workbook.claims.evidence import (
     read_interval,
     weakest,
 )
+from workbook.reid import motivation
 from workbook.sanity import UNCHANGED
 
 Judge = Callable[[Tables], tuple[str, str]]  # -> verdict, evidence
@@ -219,8 +220,7 @@ def differ(statement: str, method: str) -> Judge:
         columns = ("value", "lo", "hi")
         correlation = tables.interval("table_maps", columns, statement=statement)
         n = int(tables.row("table_maps", ("n",), statement=statement)["n"])
-        people = f"strangers: correlation between maps of different people ({method})"
-        strangers = tables.interval("table_maps", columns, statement=people)
+        strangers = tables.interval("table_maps", columns, statement=motivation.STRANGERS.format(method))
         return judged([_unlike(f"correlation {correlation.text('z.2f')}, n={n}", correlation, strangers)])
 
     return judge

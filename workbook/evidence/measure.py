@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from itertools import combinations
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fam_lib.faithfulness import curve_area
 from fam_lib.methods import METHODS, Method
 from fam_lib.retrieval import cmc, mean_ap
 from fam_lib.similarity import pearson
-from fam_lib.targets import class_score
 from workbook.cache.context import Context
 from workbook.evidence.networks import Network
 from workbook.reid.ablation import RAM_EQ5, REWEIGHTED
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import AREAS, EQ14, TABLE2_METHODS, explain_queries, score_queries
-from workbook.reid.model import ReidModel
-from workbook.reid.motivation import REFERENCES, runners_up, strangers
+from workbook.reid.motivation import (
+    CLASS_MAPS,
+    PAIR_MAPS,
+    REFERENCES,
+    STRANGERS,
+    UNIFORM_MAPS,
+    mean_correlation,
+    runners_up,
+    strangers,
+)
 from workbook.reid.queries import Queries, choose, look_up
-from workbook.reid.tables import SHARES, curves, measured
+from workbook.reid.tables import curve_areas, measured
 
 FEATURES = {"after_bn": "after neck", "before_bn": "before neck"}  # how the tables call them
 KEPT = (EQ14, *AREAS)
 
-CLASS_MAPS = "score-cam: correlation between maps of the three best classes"
-PAIR_MAPS = "ram: correlation between maps of the three best gallery images"
 LOGIT_MAPS = "score-cam-logit: correlation between maps of the three best classes"
-UNIFORM_MAPS = "score-fam: correlation with the uniform control"
-# The level of no relation, of each method's maps (as in the table of one network, where the same query serves all).
-STRANGERS = "strangers: correlation between maps of different people ({})"
+CLASS_METHODS = {"score-cam": CLASS_MAPS, "score-cam-logit": LOGIT_MAPS}
 COMPARED = ("score-cam", "score-cam-logit", "ram", "uniform")
 
 
@@ -50,21 +49,6 @@ def methods_of(network: Network) -> list[Method]:
     if not network.affine:
         rows = [row for row in rows if row.name not in ("ram", RAM_EQ5.name)]
     return rows
-
-
-def _logit_runners_up(model: ReidModel) -> list[Method]:
-    """Score-CAM by the logit of the second and the third most confident class, as
-    :func:`workbook.reid.motivation.runners_up` is by the confidence."""
-    weighting = METHODS["score-cam-logit"].weighting
-    return [
-        Method(f"score-cam-logit, class {place + 1}", weighting, partial(_ranked_logit, model.head, place), "self")
-        for place in range(1, REFERENCES)
-    ]
-
-
-def _ranked_logit(head: nn.Module, place: int, features: Tensor, own: Tensor) -> Tensor:
-    """Logit of the class that the image's own feature ranks at `place`; features and own are (n, D)."""
-    return class_score(head(features), head(own).argsort(1, descending=True)[:, place])
 
 
 def measure(
@@ -94,22 +78,19 @@ def measure(
         retrieval[FEATURES[feature]] = (100 * cmc(whole, (1,))[1], 100 * mean_ap(whole))
         queries = look_up(model, chosen, data.gallery, network.size, context=context)
         rows = methods_of(network)
-        others = {} if model.head is None else {CLASS_MAPS: runners_up(model), LOGIT_MAPS: _logit_runners_up(model)}
-        maps = explain_queries(
-            model, queries, [*rows, *others.get(CLASS_MAPS, ()), *others.get(LOGIT_MAPS, ())], context
-        )
+        others = {} if model.head is None else {name: runners_up(model, name) for name in CLASS_METHODS}
+        maps = explain_queries(model, queries, [*rows, *chain.from_iterable(others.values())], context)
         shown = {row.name: maps[row.name] for row in rows}
         results = score_queries(model, queries, shown, context=context)
         kinds = {row.name: row.kind for row in rows}
         cells.append(_cells(results, queries, shown, kinds).assign(**named))
         facts = {
-            statement: _likeness([maps[first], *(maps[row.name] for row in others[statement])])
-            for statement, first in ((CLASS_MAPS, "score-cam"), (LOGIT_MAPS, "score-cam-logit"))
-            if statement in others
+            CLASS_METHODS[name]: mean_correlation([maps[name], *(maps[row.name] for row in more)])
+            for name, more in others.items()
         }
         if "ram" in maps:
             rams = [explain_queries(model, queries, ["ram"], context, other=k)["ram"] for k in range(REFERENCES)]
-            facts[PAIR_MAPS] = _likeness(rams)
+            facts[PAIR_MAPS] = mean_correlation(rams)
         facts[UNIFORM_MAPS] = pearson(maps["score-fam"], maps["uniform"])
         ids = queries.image_set.ids
         facts |= {STRANGERS.format(name): strangers(maps[name], ids) for name in COMPARED if name in maps}
@@ -134,30 +115,14 @@ def _cells(results: pd.DataFrame, queries: Queries, maps: dict[str, Tensor], kin
 
 def _curve_areas(results: pd.DataFrame) -> pd.DataFrame:
     """Areas under the insertion and the deletion curve: method, query, insertion, deletion."""
-    panels = {
-        name: {method: curve_area(panel, SHARES).numpy() for method, panel in panel_of.items()}
-        for name, panel_of in curves(results).items()
-    }
-    # `curves` orders the queries of a method by name.
-    names = sorted(results["query"].unique())
-    return pd.concat(
-        [
-            pd.DataFrame({"method": method, "query": names, **{name: panels[name][method] for name in panels}})
-            for method in results.method.unique()
-        ],
-        ignore_index=True,
-    )
+    areas = {name: frame.unstack() for name, frame in curve_areas(results).items()}
+    return pd.DataFrame(areas).rename_axis(["method", "query"]).reset_index()
 
 
 def _uniform_likeness(queries: Queries, maps: dict[str, Tensor]) -> pd.DataFrame:
     """Correlation of each raw map with the uniform control's: method, query, uniform; NaN for a flat map."""
     frames = [_by_person(queries, uniform=pearson(m, maps["uniform"])).assign(method=name) for name, m in maps.items()]
     return pd.concat(frames, ignore_index=True)[["method", "query", "uniform"]]
-
-
-def _likeness(maps: Sequence[Tensor]) -> Tensor:
-    """Mean correlation (Q,) of every two of several maps (Q, h, w) of each query."""
-    return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
 
 
 def _by_person(queries: Queries, **columns: Tensor) -> pd.DataFrame:

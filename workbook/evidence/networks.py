@@ -7,9 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-
 from workbook import networks as shipping
 from workbook import paths, profiles
 from workbook.evidence import foreign
@@ -121,7 +118,4 @@ def open_network(profile: Profile, name: str, data: ReidData, root: Path, progre
         model = foreign.load_onnx(root / entry[ONNX]).to(accelerator())
         return Network(name, "others trained it", model, tuple(entry["size"]), ("after_bn",), affine=False)
     chosen = config(profile, name)
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else 1
-    fabric = Fabric(accelerator=accelerator(), devices=devices, precision=chosen.precision)
-    model = trained_or_shipped(data, chosen, fabric, progress).eval()
-    return Network(name, recipe(profile, name), model, chosen.size)
+    return Network(name, recipe(profile, name), trained_or_shipped(data, chosen, progress), chosen.size)

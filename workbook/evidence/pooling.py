@@ -6,7 +6,7 @@ network, and other people give other queries. The queries of one person are alik
 resample some networks and some identities, and of these every network's queries.
 
 With few networks the interval is on the narrow side: resampling N networks sees (N - 1) / N of their variance.
-Numpy only; no torch, no pandas.
+Arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
-RESAMPLES = 2000
-LEVEL = 0.95
+from fam_lib.faithfulness import LEVEL, RESAMPLES
 
 
 class Pooled(NamedTuple):
@@ -151,20 +151,13 @@ def explained(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         Squares of Pearson's and of Spearman's correlation; NaN for fewer than three pairs or a constant.
     """
     both = ~(np.isnan(x) | np.isnan(y))
-    return _r2(x[both], y[both]), _r2(ranks(x[both]), ranks(y[both]))
+    return _r2(x[both], y[both]), _r2(rankdata(x[both]), rankdata(y[both]))
 
 
 def _r2(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1] ** 2)
-
-
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks from 1 on, (n,) -> (n,); equal values share their mean rank."""
-    _, places, counts = np.unique(x, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    return (last - (counts - 1) / 2)[places]
 
 
 def within(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

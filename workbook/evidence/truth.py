@@ -134,30 +134,9 @@ def forgetting(
         calibration: see :func:`fam_lib.randomize.randomised`.
     """
     order = execution_order(model, images)
-    inside = [n for n, name in enumerate(order) if name == layer or name.startswith(f"{layer}.")]
-    # A layer without parameters, such as a ReLU, is not in the order: its place is found by what runs before it.
-    cut = inside[-1] + 1 if inside else _runs_before(model, images, layer, order)
+    cut = len(execution_order(model, images, until=layer))
     groups = [Group(state, part) for state, part in ((ALL, order[:cut]), (BEHIND, order[cut:])) if part]
     yield from randomised(model, groups, "cascade", seed, calibration=calibration)
-
-
-def _runs_before(model: nn.Module, images: Tensor, layer: str, order: Sequence[str]) -> int:
-    """How many of the layers of `order` have run when the layer does."""
-    begun: list[str] = []
-    reached: list[int] = []
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: begun.append(name)) for name in order
-    ]
-    handles.append(resolve_layer(model, layer).register_forward_hook(lambda *_: reached.append(len(set(begun)))))
-    try:
-        with evaluating(model), torch.no_grad():
-            model(images[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not reached:
-        raise ValueError(f"the layer {layer!r} does not run in the model's forward: choose one that does")
-    return reached[0]
 
 
 def look(network: nn.Module, images: Tensor, layer: str, rows: Sequence[Method], cache: Path | None = None) -> Found:

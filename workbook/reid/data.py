@@ -141,7 +141,7 @@ def _split_root(root: Path) -> Path:
 def _read_split(folder: Path, distractors: bool) -> ImageSet:
     """The images of one folder without the junk; `distractors` says whether identity 0 may occur."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
-    labels = [_identity_and_camera(path.name) for path in files]
+    labels = [identity_and_camera(path.name) for path in files]
     misnamed = [path for path, label in zip(files, labels, strict=True) if label is None]
     if misnamed:
         raise ValueError(
@@ -164,7 +164,7 @@ def _read_split(folder: Path, distractors: bool) -> ImageSet:
     )
 
 
-def _identity_and_camera(name: str) -> tuple[int, int] | None:
+def identity_and_camera(name: str) -> tuple[int, int] | None:
     """What a file's name says, None where it says neither."""
     match = _NAME.match(name)
     if match is None or int(match["id"]) < JUNK_ID:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
@@ -15,7 +15,7 @@ from fam_lib.faithfulness import summarise
 from fam_lib.features import extract
 from fam_lib.methods import METHODS, Method
 from fam_lib.similarity import pearson
-from fam_lib.targets import class_confidence
+from fam_lib.targets import Target
 from workbook.cache.context import ALONE, Context
 from workbook.images import load_images
 from workbook.reid.data import ReidData
@@ -25,23 +25,29 @@ from workbook.reid.queries import Queries
 
 REFERENCES = 3  # classes or gallery images that Figure 1 compares
 
+# The statements of the tables, as the ledger looks for them.
+CLASS_MAPS = "score-cam: correlation between maps of the three best classes"
+PAIR_MAPS = "ram: correlation between maps of the three best gallery images"
+UNIFORM_MAPS = "score-fam: correlation with the uniform control"
+STRANGERS = "strangers: correlation between maps of different people ({})"  # the level of no relation, of a method
 
-def runners_up(model: ReidModel) -> list[Method]:
-    """Score-CAM of the second and the third most confident class, as rows that share its masked forwards."""
-    weighting = METHODS["score-cam"].weighting
+
+def runners_up(model: ReidModel, method: str = "score-cam") -> list[Method]:
+    """A class method for the second and the third best class, as rows that share its masked forwards."""
+    row = METHODS[method]
     return [
-        Method(_class_name(place), weighting, partial(_ranked_confidence, model.head, place), "self")
+        Method(_class_name(place, method), row.weighting, partial(_of_ranked, row.target, model.head, place), "self")
         for place in range(1, REFERENCES)
     ]
 
 
-def _class_name(place: int) -> str:
-    return f"score-cam, class {place + 1}" if place else "score-cam"
+def _class_name(place: int, method: str = "score-cam") -> str:
+    return f"{method}, class {place + 1}" if place else method
 
 
-def _ranked_confidence(head: nn.Module, place: int, features: Tensor, own: Tensor) -> Tensor:
-    """Confidence in the class that the image's own feature ranks at `place`; features and own are (n, D)."""
-    return class_confidence(head(features), head(own).argsort(1, descending=True)[:, place])
+def _of_ranked(target: Target, head: nn.Module, place: int, features: Tensor, own: Tensor) -> Tensor:
+    """The score of the class that the image's own feature ranks at `place`; features and own are (n, D)."""
+    return target(head(features), head(own).argsort(1, descending=True)[:, place])
 
 
 def dependence_table(
@@ -67,13 +73,13 @@ def dependence_table(
     rams = [explain_queries(model, queries, ["ram"], context, other=place)["ram"] for place in range(REFERENCES)]
     classes = [maps[_class_name(place)] for place in range(REFERENCES)]
     facts = {
-        "score-cam: correlation between maps of the three best classes": _mean_correlation(classes),
-        "ram: correlation between maps of the three best gallery images": _mean_correlation(rams),
-        "score-fam: correlation with the uniform control": pearson(maps["score-fam"], maps["uniform"]),
+        CLASS_MAPS: mean_correlation(classes),
+        PAIR_MAPS: mean_correlation(rams),
+        UNIFORM_MAPS: pearson(maps["score-fam"], maps["uniform"]),
     }
     ids = queries.image_set.ids
     for method, raw in (("score-cam", maps["score-cam"]), ("ram", rams[0]), ("uniform", maps["uniform"])):
-        facts[f"strangers: correlation between maps of different people ({method})"] = strangers(raw, ids)
+        facts[STRANGERS.format(method)] = strangers(raw, ids)
     rows = []
     for statement, values in facts.items():
         mean, lo, hi, n, _ = summarise(values, groups=ids)
@@ -81,7 +87,8 @@ def dependence_table(
     return pd.DataFrame(rows)
 
 
-def _mean_correlation(maps: list[Tensor]) -> Tensor:
+def mean_correlation(maps: Sequence[Tensor]) -> Tensor:
+    """Mean correlation (Q,) of every two of several maps (Q, h, w) of each query."""
     return torch.stack([pearson(a, b) for a, b in combinations(maps, 2)]).mean(0)
 
 

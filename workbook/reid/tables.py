@@ -29,7 +29,7 @@ from fam_lib.localisation import energy_inside, pointing_game, region_share
 from fam_lib.methods import METHODS
 from fam_lib.retrieval import ApKind, cmc, mean_ap
 from workbook import published
-from workbook.reid.data import ReidData, _identity_and_camera
+from workbook.reid.data import ReidData, identity_and_camera
 from workbook.reid.evaluation import AREAS, EQ14, STEPS
 from workbook.reid.model import ReidModel
 from workbook.reid.queries import load_queries
@@ -82,7 +82,7 @@ def identities(names: Sequence[str]) -> np.ndarray:
     Raises:
         ValueError: a file is not named by identity and camera.
     """
-    found = [_identity_and_camera(name) for name in names]
+    found = [identity_and_camera(name) for name in names]
     if None in found:
         raise ValueError(f"{list(names)[found.index(None)]} is not named by identity and camera")
     return np.array([identity for identity, _ in found], dtype=np.int64)
@@ -148,7 +148,7 @@ def paired_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     for keep in (EQ14, *AREAS):
         for metric in METRICS:
             rows += _pairs({"dataset": dataset, "keep": keep, "metric": metric}, 100 * by_query(measures, metric, keep))
-    for name, areas in _curve_areas(results).items():
+    for name, areas in curve_areas(results).items():
         rows += _pairs({"dataset": dataset, "keep": CURVE, "metric": name}, areas)
     return pd.DataFrame(rows)
 
@@ -205,7 +205,7 @@ SHARES = torch.tensor([0, *STEPS, 100], dtype=torch.float64) / 100
 
 def curves_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     """Areas under the insertion curve (large is good) and the deletion curve (small is good), 0 to 1."""
-    areas, rows = _curve_areas(results), []
+    areas, rows = curve_areas(results), []
     for method, part in _methods(results, EQ14):
         row = _names(dataset, method, part)
         for name, values in areas.items():
@@ -214,7 +214,7 @@ def curves_table(dataset: str, results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _curve_areas(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def curve_areas(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Areas under the curves of :func:`curves`, one value a query (row) and method (column)."""
     queries = sorted(results["query"].unique())  # as the pivots of `curves` sort them
     return {
@@ -285,8 +285,8 @@ def ablation_row(
         ratio_first: average the ratios of Eq. 15 and 16, as the paper does; False divides the averages, which
             have no interval here.
     """
-    part = results[results.method == method]
-    scores = _score_columns(measured(part, ap))
+    part = measured(results[results.method == method], ap)
+    scores = _score_columns(part)
     if not ratio_first:
         for metric in STEMS:
             scores |= {metric: _ratio(part, metric), f"{metric}_lo": None, f"{metric}_hi": None}
@@ -300,7 +300,7 @@ def ablation_row(
         "n_queries": len(part),
         **scores,
         "retained_area": 100 * part.area.mean(),
-        **_changes(measured(part, ap), paired),
+        **_changes(part, paired),
     }
 
 

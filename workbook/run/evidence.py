@@ -11,7 +11,6 @@ check of the profile's outputs then says that networks are missing.
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import time
 from typing import Any
@@ -102,6 +101,7 @@ def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: di
     """Write the promised tables and the figure."""
     from workbook import plots
     from workbook.evidence import tables
+    from workbook.evidence.measure import FEATURES
     from workbook.plots.networks import fig_networks
     from workbook.prepare import accelerator
     from workbook.reid.evaluation import AREAS
@@ -118,7 +118,7 @@ def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: di
     equal = tables.networks_table(dataset, cells, about, AREAS)
     report.table(equal, "table_networks_area", show=[], caption=f"Equal retained area, each of {n}")
     report.table(pooled, "table_pooled", show=[], caption=f"Means over {n}; intervals over networks and people")
-    paired = tables.pooled_paired_table(dataset, cells, "after neck")
+    paired = tables.pooled_paired_table(dataset, cells, FEATURES["after_bn"])
     report.table(paired, "table_pooled_paired", show=[], caption=f"Paired differences over {n}, percent points")
     report.table(area, "table_area", caption=f"What the retained area explains of the drops, {n}")
     maps = tables.maps_table(dataset, statements)
@@ -135,18 +135,11 @@ def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: di
 
 def record(profile: Profile, used: dict[str, Any], only: list[str], seconds: float) -> None:
     """Add to the part of the manifest how the job was run; a run of some networks alone does not count as made."""
-    from workbook.run.run_notebook import PACKAGES, commit, version_of
+    from workbook.run.run_notebook import how_it_ran
 
     part = outputs.read_part(profile, EVIDENCE)
     overrides = {"only": ",".join(only)} if only else {}
-    part["run"] = {
-        "parameters": used,
-        "overrides": overrides,
-        "wall_seconds": round(seconds, 1),
-        **commit(),
-        "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
-    }
+    part["run"] = how_it_ran(used, overrides, seconds)
     store.write_json(outputs.part_path(profile, EVIDENCE), part)
 
 

@@ -271,19 +271,25 @@ def record(job: Job, used: dict[str, Any], overrides: dict[str, str], seconds: f
     part = outputs.read_part(job.profile, job.notebook)
     if not part and outputs.promised(job.profile, job.notebook):
         raise RunError(f"{job.notebook} wrote no report")
-    part["run"] = {
-        # A path of this machine is no part of the result.
-        "parameters": {name: value for name, value in used.items() if name != "data_root"},
+    # A path of this machine is no part of the result.
+    parameters = {name: value for name, value in used.items() if name != "data_root"}
+    part["run"] = how_it_ran(parameters, overrides, seconds)
+    store.write_json(outputs.part_path(job.profile, job.notebook), part)
+
+
+def how_it_ran(parameters: dict[str, Any], overrides: dict[str, str], seconds: float) -> dict[str, Any]:
+    """What the manifest says of a run: its parameters, time, commit and versions."""
+    return {
+        "parameters": parameters,
         "overrides": overrides,
         "wall_seconds": round(seconds, 1),
         **commit(),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
-    store.write_json(outputs.part_path(job.profile, job.notebook), part)
 
 
-def version_of(package: str) -> str:
+def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

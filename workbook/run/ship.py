@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from workbook import networks, paths
-from workbook.byol.checkpoints import write_checkpoints
+from workbook.byol.checkpoints import trained, write_checkpoints
 from workbook.byol.config import PRETEXTS
 from workbook.byol.experiments import open_experiment
-from workbook.byol.training import train_byol, training_name
+from workbook.byol.training import training_name
 from workbook.cache.store import sha256
 from workbook.prepare import load_data, settings
 from workbook.reid.features import retrieval_scores
@@ -52,9 +52,7 @@ def _pretext(pretext: str) -> tuple[str, str]:
     """Write the checkpoints of a pretext task -> its training's name, and the file's."""
     name, subject = f"{pretext}-synthetic.safetensors", open_experiment("synthetic", paths.data_root(), 1)
     config = replace(subject.config, pretext=pretext)
-    found = train_byol(subject.pictures, config, n_workers=1, n_threads=1)
-    for checkpoint in found:
-        networks.rounded(checkpoint.backbone)
+    found = trained(subject.pictures, config, n_workers=1, n_threads=1)
     quality = ", ".join(f"epoch {c.epoch}: k-NN {subject.accuracy(c.backbone):.1%}" for c in found)
     write_checkpoints(networks.FOLDER / name, found, _card(asdict(config), quality))
     return training_name(subject.pictures, config), name

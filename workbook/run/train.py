@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 
 from lightning_fabric import Fabric
 
@@ -54,15 +55,12 @@ def _train_pretexts(profile: profiles.Profile, data_root: str, fabric: Fabric) -
 
     used = {**parameters.defaults(BYOL), **parameters.values(profile, BYOL, {}, data_root)}
     subject = open_experiment(used["experiment"], paths.data_root(data_root), used["n_explained"], used["seed"])
+    say = partial(print, file=sys.stderr)
     for seed in range(used["seed"], used["seed"] + used["n_seeds"]):
         for pretext in used["pretexts"]:
             config = replace(subject.config, pretext=pretext, seed=seed)
-            print(f"{pretext}, seed {seed}", file=sys.stderr)
-            train_byol(subject.pictures, config, fabric=fabric, n_workers=1, n_threads=1, progress=_say)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+            say(f"{pretext}, seed {seed}")
+            train_byol(subject.pictures, config, fabric=fabric, n_workers=1, n_threads=1, progress=say)
 
 
 if __name__ == "__main__":

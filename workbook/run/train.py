@@ -15,6 +15,8 @@ from lightning_fabric import Fabric
 
 from workbook import paths, profiles
 from workbook.cache.processes import leave
+from workbook.evidence import networks
+from workbook.evidence.networks import ONNX
 from workbook.prepare import accelerator, load_data, settings
 from workbook.reid.training import train
 from workbook.run import parameters
@@ -36,8 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         config = settings(options.profile)
         fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
         fabric.launch()
-        if set(profile.notebooks) & set(REID):
-            train(load_data(options.profile, options.data_root), config, fabric=fabric)
+        configs = [config] if set(profile.notebooks) & set(REID) else []
+        configs += [networks.config(profile, name) for name, entry in profile.networks.items() if ONNX not in entry]
+        if configs:
+            data = load_data(options.profile, options.data_root)
+        for each in configs:
+            train(data, each, fabric=fabric)
         if BYOL in profile.notebooks:
             _train_pretexts(profile, options.data_root, fabric)
     except (FileNotFoundError, ValueError) as error:

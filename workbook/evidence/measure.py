@@ -16,7 +16,8 @@ from workbook.cache.context import Context
 from workbook.evidence.networks import Network
 from workbook.reid.ablation import RAM_EQ5, REWEIGHTED
 from workbook.reid.data import ReidData
-from workbook.reid.evaluation import AREAS, EQ14, TABLE2_METHODS, explain_queries, score_queries
+from workbook.reid.evaluation import AREAS, EQ14, RULES, TABLE2_METHODS, explain_queries, score_queries
+from workbook.reid.model import ReidModel
 from workbook.reid.motivation import (
     CLASS_MAPS,
     PAIR_MAPS,
@@ -32,6 +33,7 @@ from workbook.reid.tables import curve_areas, measured
 
 FEATURES = {"after_bn": "after neck", "before_bn": "before neck"}  # how the tables call them
 KEPT = (EQ14, *AREAS)
+CODE_VERSION = 1  # count up when a change of this module changes what is measured
 
 LOGIT_MAPS = "score-cam-logit: correlation between maps of the three best classes"
 CLASS_METHODS = {"score-cam": CLASS_MAPS, "score-cam-logit": LOGIT_MAPS}
@@ -65,7 +67,8 @@ def measure(
     Returns:
         - cells: network, feature, method, kind, keep, query, person, as_drop, ap_drop, ap_increase (fractions),
           as_lost, as_could, ap_lost and ap_could (what Eq. 15 and 16 divide, where defined), area; where keep is
-          "eq14" insertion, deletion (areas under the curves) and uniform (correlation with the uniform map);
+          "eq14" uniform (correlation with the uniform map) and, of the first feature and the methods of Table 2,
+          insertion and deletion (areas under the curves);
         - statements: network, feature, statement, query, person, value;
         - retrieval: feature -> (rank-1, mAP) of all queries, in percent.
     """
@@ -81,7 +84,7 @@ def measure(
         others = {} if model.head is None else {name: runners_up(model, name) for name in CLASS_METHODS}
         maps = explain_queries(model, queries, [*rows, *chain.from_iterable(others.values())], context)
         shown = {row.name: maps[row.name] for row in rows}
-        results = score_queries(model, queries, shown, context=context)
+        results = _score(model, queries, shown, with_curves=feature == network.features[0], context=context)
         kinds = {row.name: row.kind for row in rows}
         cells.append(_cells(results, queries, shown, kinds).assign(**named))
         facts = {
@@ -98,6 +101,18 @@ def measure(
     return pd.concat(cells, ignore_index=True), pd.concat(statements, ignore_index=True), retrieval
 
 
+def _score(
+    model: ReidModel, queries: Queries, maps: dict[str, Tensor], *, with_curves: bool, context: Context
+) -> pd.DataFrame:
+    """The results of all methods; curves, three quarters of the forwards, for those of Table 2 alone if at all."""
+    curves = {name: cams for name, cams in maps.items() if with_curves and name in TABLE2_METHODS}
+    others = {name: cams for name, cams in maps.items() if name not in curves}
+    rules = {name: RULES[name] for name in KEPT}
+    parts = [score_queries(model, queries, curves, context=context)] if curves else []
+    parts += [score_queries(model, queries, others, rules, context)] if others else []
+    return pd.concat(parts, ignore_index=True)
+
+
 def _cells(results: pd.DataFrame, queries: Queries, maps: dict[str, Tensor], kinds: dict[str, str]) -> pd.DataFrame:
     """The rows of one network and feature."""
     kept = measured(results[results["keep"].isin(KEPT)])
@@ -109,13 +124,16 @@ def _cells(results: pd.DataFrame, queries: Queries, maps: dict[str, Tensor], kin
     kept = kept.merge(_by_person(queries)[["query", "person"]], on="query", validate="many_to_one")
     columns = ["method", "kind", "keep", "query", "person", "as_drop", "ap_drop", "ap_increase"]
     columns += ["as_lost", "as_could", "ap_lost", "ap_could", "area"]
-    more = _curve_areas(results).merge(_uniform_likeness(queries, maps), on=["method", "query"])
+    more = _uniform_likeness(queries, maps).merge(_curve_areas(results), on=["method", "query"], how="left")
     return kept[columns].merge(more.assign(keep=EQ14), on=["method", "keep", "query"], how="left")
 
 
 def _curve_areas(results: pd.DataFrame) -> pd.DataFrame:
-    """Areas under the insertion and the deletion curve: method, query, insertion, deletion."""
-    areas = {name: frame.unstack() for name, frame in curve_areas(results).items()}
+    """Areas under the curves of the methods that have them: method, query, insertion, deletion."""
+    drawn = results.method[~results["keep"].isin(KEPT)].unique()
+    if not len(drawn):
+        return pd.DataFrame(columns=["method", "query", "insertion", "deletion"])
+    areas = {name: frame.unstack() for name, frame in curve_areas(results[results.method.isin(drawn)]).items()}
     return pd.DataFrame(areas).rename_axis(["method", "query"]).reset_index()
 
 

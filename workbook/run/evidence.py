@@ -4,8 +4,9 @@
 each of them, and writes the tables and the figure over networks to ``figures/PROFILE/``. It can be killed at any
 moment: what is done stays in ``data/cache``, and the same command goes on.
 
-``--only NAME`` (several times) and ``--cached`` (whatever needs no training) write the tables of some networks; the
-check of the profile's outputs then says that networks are missing.
+What others measured ships as rows in ``data/evidence/`` and is read from there, unless ``FAM_NETWORKS=mine``;
+``--keep`` puts there what this run measures. ``--only NAME`` (several times) and ``--cached`` (whatever needs no
+training) write the tables of some networks; the check of the profile's outputs then says that networks are missing.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from workbook import outputs, paths, profiles
 from workbook.cache import store
 from workbook.profiles import EVIDENCE, Profile
 from workbook.run import parameters
 from workbook.run.evaluate import NOTEBOOK
+
+if TYPE_CHECKING:
+    from workbook.evidence.kept import Measured
+    from workbook.reid.data import ReidData
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,10 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", default="", help="folder of the data sets; empty: data/")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this network; may be repeated")
     parser.add_argument("--cached", action="store_true", help="leave out the networks that are not trained yet")
+    parser.add_argument("--keep", action="store_true", help="for maintainers: add what is measured to data/evidence/")
     options = parser.parse_args(arguments)
     try:
         profile = profiles.load(options.profile)
-        run(profile, options.data_root, options.only, cached=options.cached)
+        run(profile, options.data_root, options.only, cached=options.cached, keep=options.keep)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -58,8 +66,10 @@ def settings(profile: Profile) -> dict[str, Any]:
     return {name: used[name] for name in known}
 
 
-def run(profile: Profile, data_root: str = "", only: list[str] | None = None, *, cached: bool = False) -> None:
-    """Measure the networks one after the other, then write the outputs.
+def run(
+    profile: Profile, data_root: str = "", only: list[str] | None = None, *, cached: bool = False, keep: bool = False
+) -> None:
+    """Measure the networks one after the other, or read what was measured, then write the outputs.
 
     Raises:
         FileNotFoundError: the data, a notebook or a network's file is not there.
@@ -69,32 +79,56 @@ def run(profile: Profile, data_root: str = "", only: list[str] | None = None, *,
     # torch takes seconds to import: not for a mistyped profile
     import pandas as pd
 
-    from workbook.cache.context import Context
     from workbook.evidence import networks
-    from workbook.evidence.measure import measure
     from workbook.prepare import load_data
 
     start, chosen = time.time(), networks.names(profile, only or ())
+    root, data = paths.data_root(data_root), load_data(profile.name, data_root)
+    here = partial(_measured, profile, data, root, used, keep)
+    found = {name: _published(profile, name, data, root, used) for name in chosen}
     for name in chosen:  # a mistyped entry is found before the first hour
-        networks.check(profile, name, paths.data_root(data_root))
-    data = load_data(profile.name, data_root)
+        if not found[name]:
+            networks.check(profile, name, root)
     if cached:
-        chosen = [name for name in chosen if networks.is_there(profile, name, data)]
-        if not chosen:
+        found = {name: m for name, m in found.items() if m or networks.is_there(profile, name, data)}
+        if not found:
             raise ValueError(f"none of the networks of profile {profile.name!r} is trained yet")
-    context = Context(seed=used["seed"])
-    cells, statements, about = [], [], {}
-    for number, name in enumerate(chosen, start=1):
-        begin = time.time()
-        print(f"{name} ({number} of {len(chosen)}): started", file=sys.stderr, flush=True)
-        network = networks.open_network(profile, name, data, paths.data_root(data_root))
-        rows, facts, retrieval = measure(network, data, used["n_queries"], context)
-        cells.append(rows)
-        statements.append(facts)
-        about[name] = {"recipe": network.recipe, **retrieval}
-        print(f"{name}: done in {time.time() - begin:.0f} s", file=sys.stderr, flush=True)
-    write(profile, data.label, pd.concat(cells, ignore_index=True), pd.concat(statements, ignore_index=True), about)
-    record(profile, used, [] if chosen == list(profile.networks) else chosen, time.time() - start)
+    measured = {name: one or here(name) for name, one in found.items()}
+    cells, statements = (pd.concat([m[i] for m in measured.values()], ignore_index=True) for i in (0, 1))
+    write(profile, data.label, cells, statements, {name: m.about for name, m in measured.items()})
+    record(profile, used, [] if list(measured) == list(profile.networks) else list(measured), time.time() - start)
+
+
+def _published(profile: Profile, name: str, data: ReidData, root: Path, used: dict[str, Any]) -> Measured | None:
+    """What ships of a network, if it was measured as this run would, and the reader does not want their own."""
+    from workbook import networks
+    from workbook.evidence import kept
+
+    if networks.choice() == networks.MINE:
+        return None
+    made_of = kept.name_of(profile, name, data, root, used["n_queries"], used["seed"])
+    found = kept.read(kept.folder_of(profile, name, published=True), made_of)
+    if found:
+        print(f"{name}: as it was measured before, in {kept.FOLDER.name}/", file=sys.stderr)
+    return found
+
+
+def _measured(profile: Profile, data: ReidData, root: Path, used: dict[str, Any], keep: bool, name: str) -> Measured:
+    """Train a network if need be, and measure it."""
+    from workbook.cache.context import Context
+    from workbook.evidence import kept, networks
+    from workbook.evidence.measure import measure
+
+    begin = time.time()
+    print(f"{name}: started", file=sys.stderr, flush=True)
+    network = networks.open_network(profile, name, data, root)
+    cells, statements, retrieval = measure(network, data, used["n_queries"], Context(seed=used["seed"]))
+    print(f"{name}: done in {time.time() - begin:.0f} s", file=sys.stderr, flush=True)
+    about = {"recipe": network.recipe, **retrieval}
+    folder = kept.folder_of(profile, name, published=keep)
+    made_of = kept.name_of(profile, name, data, root, used["n_queries"], used["seed"])
+    # Through the files, so that this run gives the digits of all that read them.
+    return kept.through(folder, kept.Measured(cells, statements, about), made_of)
 
 
 def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: dict[str, dict[str, Any]]) -> None:

@@ -18,7 +18,8 @@ from fam_lib.faithfulness import summarise
 from test_plots import assert_legible, texts
 from workbook import outputs, paths, profiles
 from workbook.cache.context import Context
-from workbook.evidence import foreign, networks, tables
+from workbook.evidence import foreign, networks, tables, truth
+from workbook.evidence import measure as measure_module
 from workbook.evidence.measure import (
     CLASS_MAPS,
     COMPARED,
@@ -28,6 +29,7 @@ from workbook.evidence.measure import (
     PAIR_MAPS,
     STRANGERS,
     UNIFORM_MAPS,
+    hold_against_truth,
     measure,
     methods_of,
 )
@@ -396,6 +398,53 @@ def test_without_a_classifier_there_are_no_class_methods(data: ReidData, tmp_pat
     assert set(statements.statement) == {UNIFORM_MAPS, STRANGERS.format("uniform")} and set(cells.feature) == {
         "after neck"
     }
+
+
+def test_maps_are_held_against_the_truth_at_two_layers(data: ReidData, tmp_path: Path) -> None:
+    context = Context(cache=tmp_path, progress=False)
+    network = toy_network("a", 0)
+    before = {name: value.clone() for name, value in network.model.state_dict().items()}
+    rows = hold_against_truth(network, data, 5, context)
+    assert all(torch.equal(value, before[name]) for name, value in network.model.state_dict().items())
+    assert set(rows.network) == {"a"} and set(rows.feature) == {"after neck"} and set(rows.n) <= set(range(6))
+    score = rows[rows.method == "score-fam"]
+    assert set(score.layer) == {"backbone.blocks.4"} and set(rows.layer) == {"backbone.blocks.4", "backbone"}
+    assert set(rows.state) == {truth.TRAINED, truth.BEHIND, truth.ALL}
+    trained = rows[(rows.state == truth.TRAINED) & (rows.layer == "backbone.blocks.4")]
+    chosen = queries_of(network, data, 5)
+    direct = truth.truth_table(
+        network.model, chosen.images, ["backbone.blocks.4"], "d", groups=chosen.image_set.ids, seeds=[]
+    )
+    assert trained.specific.to_numpy() == pytest.approx(direct.specific.to_numpy(), nan_ok=True, abs=1e-6)
+
+
+def test_a_network_that_others_trained_has_no_truth_of_random_ones(
+    data: ReidData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure_module, "EARLIER", "backbone.a_layer_that_it_lacks")
+    rows = hold_against_truth(toy_network("a", 0), data, 5, Context(cache=tmp_path, progress=False))
+    assert rows.empty and list(rows.columns) == ["network"]
+
+
+def test_the_truth_is_pooled_with_students_interval_over_the_networks() -> None:
+    head = {"feature": "after neck", "state": "trained", "layer": "l", "truth": "map cell", "measure": "cosine"}
+    values = {"a": 0.1, "b": 0.2, "c": 0.6}
+    rows = pd.DataFrame(
+        [
+            {"network": name, **head, "method": "uniform", "n": 16, "spearman": v, "spearman_lo": v, "spearman_hi": v,
+             "unrelated": 2 * v, "specific": -v, "specific_lo": -v, "specific_hi": -v}
+            for name, v in values.items()
+        ]
+    )  # fmt: skip
+    found = tables.truth_networks_table("d", rows)
+    assert list(found.network) == ["a", "b", "c", tables.ALL_NETWORKS] and set(found.dataset) == {"d"}
+    pooled = found.iloc[-1]
+    half = 4.302652729911275 * 0.07**0.5 / 3**0.5  # t of 2 degrees of freedom at 97.5 %; the variance is 0.07
+    assert pooled[["spearman", "spearman_lo", "spearman_hi"]].tolist() == pytest.approx([0.3, 0.3 - half, 0.3 + half])
+    assert pooled.specific == pytest.approx(-0.3) and pooled.unrelated == pytest.approx(0.6)
+    assert pooled.n_networks == 3 and pooled.n == 16
+    alone = tables.truth_networks_table("d", rows[:1]).iloc[-1]
+    assert alone.spearman == 0.1 and np.isnan(alone.spearman_lo)
 
 
 def test_the_job_writes_what_it_promises_and_says_when_networks_are_missing(

@@ -22,6 +22,7 @@ ROWS = Measured(
         {"keep": ["eq14", "10"], "query": ["0001.png"] * 2, "as_drop": [1 / 3, float("nan")], "person": [1, 1]}
     ),
     pd.DataFrame({"statement": ["s"], "query": ["0001.png"], "value": [-2e-9]}),
+    pd.DataFrame({"method": ["uniform"], "n": [16], "specific": [0.25]}),
     {"recipe": "the profile's", "after neck": [90.0, 81.25]},
 )
 
@@ -47,7 +48,7 @@ def test_rows_made_of_something_else_are_passed_over(tmp_path: Path) -> None:
     assert kept.read(tmp_path, "of another network") is None
 
 
-@pytest.mark.parametrize("file", ["cells.csv.gz", "statements.csv.gz", "about.json"])
+@pytest.mark.parametrize("file", ["cells.csv.gz", "statements.csv.gz", "truth.csv.gz", "about.json"])
 def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
     kept.write(tmp_path, ROWS, "made")
     (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:-9])

@@ -26,15 +26,16 @@ from workbook.reid import evaluation, training
 from workbook.reid.data import ReidData
 
 FOLDER = paths.DATA / "evidence"
-FRAMES = ("cells", "statements")
+FRAMES = ("cells", "statements", "truth")
 DIGITS = "%.7g"  # float32's
 
 
 class Measured(NamedTuple):
-    """What :func:`workbook.evidence.measure.measure` returns of one network, and what it was made by."""
+    """What :mod:`workbook.evidence.measure` returns of one network, and what it was made by."""
 
     cells: pd.DataFrame
     statements: pd.DataFrame
+    truth: pd.DataFrame
     about: dict[str, Any]
 
 

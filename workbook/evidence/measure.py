@@ -13,7 +13,9 @@ from fam_lib.methods import METHODS, Method
 from fam_lib.retrieval import cmc, mean_ap
 from fam_lib.similarity import pearson
 from workbook.cache.context import Context
+from workbook.evidence import truth
 from workbook.evidence.networks import Network
+from workbook.images import load_images, normalise
 from workbook.reid.ablation import RAM_EQ5, REWEIGHTED
 from workbook.reid.data import ReidData
 from workbook.reid.evaluation import AREAS, EQ14, RULES, TABLE2_METHODS, explain_queries, score_queries
@@ -148,3 +150,47 @@ def _by_person(queries: Queries, **columns: Tensor) -> pd.DataFrame:
     names = [path.name for path in queries.image_set.paths]
     values = {name: np.asarray(column.double()) for name, column in columns.items()}
     return pd.DataFrame({"query": names, "person": queries.image_set.ids.numpy(), **values})
+
+
+# ---- truth by occlusion -------------------------------------------------------------------------------
+
+EARLIER = "backbone.blocks.4"  # lesson 04's earlier layer
+N_TRUTH = 16  # queries
+N_CALIBRATION = 120  # training images from which randomised batch norms take their statistics
+
+
+def hold_against_truth(network: Network, data: ReidData, n_queries: int, context: Context) -> pd.DataFrame:
+    """The maps of a network that was trained here against the truth by occlusion, at an earlier layer and the last map.
+
+    Score-FAM at the last map is left out: it costs a forward a channel for each random network, and its map there is
+    the mean activation's.
+
+    Args:
+        network: what is explained.
+        data: queries, and training images for the batch norms of random networks.
+        n_queries: as in :func:`measure`; of these the first :data:`N_TRUTH` are occluded.
+        context: where to keep what is computed, and the seed.
+
+    Returns:
+        The rows of :func:`workbook.evidence.truth.truth_table`, without the columns dataset and seed, its network as
+        `state`, and before them network and feature. Empty for a network that others trained: a random one of its kind
+        would need training images of theirs.
+    """
+    if EARLIER not in dict(network.model.named_modules()):
+        return pd.DataFrame(columns=["network"])
+    model = network.model.returning(network.features[0])
+    images = look_up(model, choose(data.query, n_queries, context.seed), data.gallery, network.size, context=context)
+    some = data.train.paths[:: max(1, len(data.train) // N_CALIBRATION)]
+    calibration = normalise(load_images(some, network.size), model.mean, model.std)
+    last = next(name for name, module in model.named_modules() if module is model.layer)
+    cheap = [method for method in truth.METHODS if method != "score-fam"]
+    tables = [
+        truth.truth_table(
+            model, images.images[:N_TRUTH], [layer], data.label, methods, [context.seed],
+            groups=images.image_set.ids[:N_TRUTH], calibration=calibration, cache=context.folder("truth"),
+        )
+        for layer, methods in ((EARLIER, truth.METHODS), (last, cheap))
+    ]  # fmt: skip
+    rows = pd.concat(tables, ignore_index=True).drop(columns=["dataset", "seed"]).rename(columns={"network": "state"})
+    named = {"network": network.name, "feature": FEATURES[network.features[0]]}
+    return pd.DataFrame(named, index=rows.index).join(rows)

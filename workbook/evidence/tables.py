@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
-from fam_lib.faithfulness import METRICS
+from fam_lib.faithfulness import LEVEL, METRICS
 from workbook.evidence.pooling import Pooled, explained, pool, within
 from workbook.reid.evaluation import AREAS, EQ14
 from workbook.reid.tables import CURVE
@@ -264,3 +265,35 @@ def maps_table(dataset: str, statements: pd.DataFrame) -> pd.DataFrame:
     order = list(dict.fromkeys(statements.statement))
     table = pd.DataFrame(made)
     return table.sort_values("statement", key=lambda s: s.map(order.index), kind="stable").reset_index(drop=True)
+
+
+def truth_networks_table(dataset: str, truth: pd.DataFrame) -> pd.DataFrame:
+    """Do maps follow the truth by occlusion, and does it move? Each network, and over all.
+
+    Args:
+        dataset: the first column.
+        truth: of :func:`workbook.evidence.measure.hold_against_truth`, of all networks.
+
+    Returns:
+        The columns of `truth` after `dataset`; the rows "all networks" have the means over the networks, the intervals
+        of Student's t over them (one value a network: what another training may give), and n_networks.
+    """
+    by = ["feature", "state", "layer", "truth", "measure", "method"]
+    pooled = []
+    for names, rows in truth.groupby(by, sort=False):
+        row = {"network": ALL_NETWORKS, **dict(zip(by, names, strict=True)), "n": int(rows.n.min())}
+        for column in ("spearman", "specific"):
+            row |= dict(zip((column, f"{column}_lo", f"{column}_hi"), _student(rows[column].to_numpy()), strict=True))
+        pooled.append({**row, "unrelated": rows.unrelated.mean(), "n_networks": len(rows)})
+    both = pd.concat([truth.assign(n_networks=1), pd.DataFrame(pooled)], ignore_index=True)
+    both.insert(0, "dataset", dataset)
+    return both
+
+
+def _student(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and the interval of Student's t; its ends are NaN for fewer than two values."""
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan")
+    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,8 +78,6 @@ def run(
     """
     used = settings(profile)
     # torch takes seconds to import: not for a mistyped profile
-    import pandas as pd
-
     from workbook.evidence import networks
     from workbook.prepare import load_data
 
@@ -94,8 +93,7 @@ def run(
         if not found:
             raise ValueError(f"none of the networks of profile {profile.name!r} is trained yet")
     measured = {name: one or here(name) for name, one in found.items()}
-    cells, statements = (pd.concat([m[i] for m in measured.values()], ignore_index=True) for i in (0, 1))
-    write(profile, data.label, cells, statements, {name: m.about for name, m in measured.items()})
+    write(profile, data.label, measured)
     record(profile, used, [] if list(measured) == list(profile.networks) else list(measured), time.time() - start)
 
 
@@ -117,22 +115,26 @@ def _measured(profile: Profile, data: ReidData, root: Path, used: dict[str, Any]
     """Train a network if need be, and measure it."""
     from workbook.cache.context import Context
     from workbook.evidence import kept, networks
-    from workbook.evidence.measure import measure
+    from workbook.evidence.measure import hold_against_truth, measure
 
     begin = time.time()
     print(f"{name}: started", file=sys.stderr, flush=True)
     network = networks.open_network(profile, name, data, root)
-    cells, statements, retrieval = measure(network, data, used["n_queries"], Context(seed=used["seed"]))
+    context = Context(seed=used["seed"])
+    cells, statements, retrieval = measure(network, data, used["n_queries"], context)
+    truth = hold_against_truth(network, data, used["n_queries"], context)
     print(f"{name}: done in {time.time() - begin:.0f} s", file=sys.stderr, flush=True)
     about = {"recipe": network.recipe, **retrieval}
     folder = kept.folder_of(profile, name, published=keep)
     made_of = kept.name_of(profile, name, data, root, used["n_queries"], used["seed"])
     # Through the files, so that this run gives the digits of all that read them.
-    return kept.through(folder, kept.Measured(cells, statements, about), made_of)
+    return kept.through(folder, kept.Measured(cells, statements, truth, about), made_of)
 
 
-def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: dict[str, dict[str, Any]]) -> None:
+def write(profile: Profile, dataset: str, measured: Mapping[str, Measured]) -> None:
     """Write the promised tables and the figure."""
+    import pandas as pd
+
     from workbook import plots
     from workbook.evidence import tables
     from workbook.evidence.measure import FEATURES
@@ -141,6 +143,8 @@ def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: di
     from workbook.reid.evaluation import AREAS
     from workbook.report import Report
 
+    cells, statements, truth = (pd.concat([m[i] for m in measured.values()], ignore_index=True) for i in range(3))
+    about = {name: m.about for name, m in measured.items()}
     plots.style.apply()
     report = Report(EVIDENCE, profile.name, device=accelerator())
     n = f"{len(about)} network{'s' if len(about) > 1 else ''} on {dataset}"
@@ -158,6 +162,9 @@ def write(profile: Profile, dataset: str, cells: Any, statements: Any, about: di
     maps = tables.maps_table(dataset, statements)
     brief = ["feature", "statement", "network", "value", "lo", "hi"]
     report.table(maps, "table_networks_maps", show=brief, caption=f"Do maps depend on the reference? {n}")
+    if not truth.empty:
+        held = tables.truth_networks_table(dataset, truth)
+        report.table(held, "table_networks_truth", show=[], caption=f"Maps held against the truth by occlusion, {n}")
     note = f"{n}, {cells['query'].nunique()} queries of {cells.person.nunique()} people; feature after the neck"
     alt = (
         "AS drop and AP drop of every method on every network, with the mean and its interval over networks and "

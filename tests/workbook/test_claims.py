@@ -928,6 +928,21 @@ NOT_YET_COMMITTED = (
 )
 
 
+def test_verdicts_over_six_trainings_have_no_suffix() -> None:
+    tables = read_tables(paths.ROOT / "figures" / "trainings")
+    verdicts = ledger(tables, tables["table_pooled"]["dataset"].iloc[0]).set_index("id").verdict
+    for claim in (
+        "lead-as-drop",
+        "lead-ap-drop",
+        "control-area",
+        "control-noise",
+        "class-dependence",
+        "pair-dependence",
+    ):
+        assert verdicts[claim] in VERDICTS and verdicts[claim] != NOT_TESTED
+    assert verdicts["control-area"] == DOES_NOT_HOLD
+
+
 @pytest.mark.parametrize("profile", ["quick", "retrained", "cuhk03-pair1"])
 def test_the_committed_tables_have_what_the_rules_read(profile: str) -> None:
     tables = read_tables(paths.ROOT / "figures" / profile)

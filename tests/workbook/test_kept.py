@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import evaluation_toys as toys
 from workbook import networks as shipping
 from workbook import paths, profiles
-from workbook.evidence import kept, networks
+from workbook.evidence import kept, networks, tables
 from workbook.evidence.kept import Measured
 from workbook.evidence.networks import Network
 from workbook.reid.data import ReidData
@@ -91,3 +92,24 @@ def test_a_network_that_was_measured_is_not_opened_again(
     monkeypatch.setenv("FAM_NETWORKS", shipping.MINE)
     assert evidence.main(run) == 0 and opened == ["seed-1"] * 2
     assert table.read_bytes() == first
+
+
+def test_the_committed_rows_give_the_committed_tables() -> None:
+    profile, frames, about = profiles.load("trainings"), [], {}
+    for name in profile.networks:
+        folder = kept.folder_of(profile, name, published=True)
+        found = kept.read(folder, json.loads((folder / "about.json").read_text(encoding="utf-8"))["made_of"])
+        frames.append(found)
+        about[name] = found.about
+    cells, statements, truth = (pd.concat([frame[i] for frame in frames], ignore_index=True) for i in range(3))
+    dataset = "synthetic pedestrians"
+    made = {
+        "table_networks": tables.networks_table(dataset, cells, about),
+        "table_networks_maps": tables.maps_table(dataset, statements),
+        "table_networks_truth": tables.truth_networks_table(dataset, truth),
+        "table_pooled": tables.pooled_table(dataset, cells),
+    }
+    for name, table in made.items():
+        committed = pd.read_csv(paths.ROOT / "figures" / "trainings" / f"{name}.csv", dtype={"keep": str})
+        table = table.astype({"keep": str}) if "keep" in table else table
+        pd.testing.assert_frame_equal(committed, table[committed.columns], check_dtype=False, rtol=1e-3, atol=1e-6)

@@ -90,8 +90,9 @@ def _copy_of_tree(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Mo
     """The same modules as new objects over the same parameters and buffers; `twins` gathers who became who."""
     if module not in twins:
         twin = twins[module] = copy.copy(module)
-        twin._parameters, twin._buffers = dict(module._parameters), dict(module._buffers)
-        twin._modules = {
+        # Into __dict__, past __setattr__: a wrapper's may pass the write on to the network that it wraps.
+        twin.__dict__["_parameters"], twin.__dict__["_buffers"] = dict(module._parameters), dict(module._buffers)
+        twin.__dict__["_modules"] = {
             name: None if child is None else _copy_of_tree(child, twins) for name, child in module._modules.items()
         }
     return twins[module]

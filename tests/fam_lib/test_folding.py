@@ -122,3 +122,68 @@ def test_score_fam_of_a_network_with_bn_is_that_of_plain_forwards(monkeypatch):
     plain = explain(model, images, "score-fam")
     torch.testing.assert_close(fast.scores, plain.scores, rtol=0, atol=1e-5)
     torch.testing.assert_close(fast.saliency, plain.saliency, rtol=0, atol=1e-4)
+
+
+class Forwarding(nn.Module):
+    """A wrapper that passes on what is read from it and written to it, as compiled networks do."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def __setattr__(self, name, value):
+        if "_modules" in self.__dict__ and "inner" in self._modules:
+            setattr(self.inner, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, images):
+        return self.inner(images)
+
+
+class OwnForward(Net):
+    """Its forward is an attribute of the object, as those that patch a network leave it."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = super().forward
+
+
+WRAPPED = {
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "compiled inside": lambda net: nn.Sequential(torch.compile(net, backend="eager")),
+    "forwarding": Forwarding,
+    "forwarding inside": lambda net: nn.Sequential(Forwarding(net)),
+}
+
+
+def all_of(model):
+    """What a network consists of, attribute by attribute: whatever was added, removed or replaced is found."""
+    return {
+        name: {key: dict(value) if isinstance(value, dict) else value for key, value in module.__dict__.items()}
+        for name, module in model.named_modules()
+    }
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("method", ["score-fam", "grad-fam", "uniform"])
+def test_a_wrapped_network_is_explained_as_itself_and_not_changed(wrap, method):
+    net = seeded(Net())
+    images = pictures(2)
+    expected, output = explain(copy.deepcopy(net), images, method, layer="norm").cam, net(images)
+    wrapped = wrap(net)
+    name = next(name for name, module in wrapped.named_modules() if module is net.norm)
+    before, before_inside = all_of(wrapped), all_of(net)
+    result = explain(wrapped, images, method, layer=name)
+    torch.testing.assert_close(result.cam, expected, rtol=1e-4, atol=1e-6)
+    for now, was in ((all_of(wrapped), before), (all_of(net), before_inside)):
+        assert str(now) == str(was)
+    assert torch.equal(net(images), output)
+
+
+def test_a_network_whose_forward_is_an_attribute_is_explained_as_itself():
+    net, patched = seeded(Net()), seeded(OwnForward())
+    patched.load_state_dict(net.state_dict())
+    images = pictures(2)
+    expected = explain(net, images, "score-fam", layer="norm").cam
+    torch.testing.assert_close(explain(patched, images, "score-fam", layer="norm").cam, expected, rtol=1e-4, atol=1e-6)

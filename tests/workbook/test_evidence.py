@@ -443,6 +443,8 @@ def test_the_truth_is_pooled_with_students_interval_over_the_networks() -> None:
     assert pooled[["spearman", "spearman_lo", "spearman_hi"]].tolist() == pytest.approx([0.3, 0.3 - half, 0.3 + half])
     assert pooled.specific == pytest.approx(-0.3) and pooled.unrelated == pytest.approx(0.6)
     assert pooled.n_networks == 3 and pooled.n == 16
+    random = tables.truth_networks_table("d", rows.assign(state=truth.ALL))
+    assert tables.ALL_NETWORKS not in set(random.network), "one seed gives one random network, not three"
     alone = tables.truth_networks_table("d", rows[:1]).iloc[-1]
     assert alone.spearman == 0.1 and np.isnan(alone.spearman_lo)
 

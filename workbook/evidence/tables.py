@@ -16,6 +16,7 @@ from scipy.stats import t
 
 from fam_lib.faithfulness import LEVEL, METRICS
 from workbook.evidence.pooling import Pooled, explained, pool, within
+from workbook.evidence.truth import ALL
 from workbook.reid.evaluation import AREAS, EQ14
 from workbook.reid.tables import CURVE
 
@@ -276,11 +277,12 @@ def truth_networks_table(dataset: str, truth: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The columns of `truth` after `dataset`; the rows "all networks" have the means over the networks, the intervals
-        of Student's t over them (one value a network: what another training may give), and n_networks.
+        of Student's t over them (one value a network: what another training may give), and n_networks. Networks that
+        are all random by one seed are one network, whatever was trained before: they are not pooled.
     """
     by = ["feature", "state", "layer", "truth", "measure", "method"]
     pooled = []
-    for names, rows in truth.groupby(by, sort=False):
+    for names, rows in truth[truth.state != ALL].groupby(by, sort=False):  # one seed: all the same random network
         row = {"network": ALL_NETWORKS, **dict(zip(by, names, strict=True)), "n": int(rows.n.min())}
         for column in ("spearman", "specific"):
             row |= dict(zip((column, f"{column}_lo", f"{column}_hi"), _student(rows[column].to_numpy()), strict=True))

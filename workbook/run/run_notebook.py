@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # nbclient, stopped between making its poll for the kernel and waiting for it, would have Python say so at the end.
+        # nbclient, stopped between making its poll for the kernel and waiting for it, has Python say so at the end.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         print(INTERRUPTED.format(options.notebook), file=sys.stderr)
         return 130

@@ -61,7 +61,8 @@ def test_the_name_says_what_was_measured(data: ReidData, tmp_path: Path) -> None
     profile = profiles.load("trainings")
 
     def name(network: str, profile: profiles.Profile = profile, n: int = 5, seed: int = 0) -> str:
-        return kept.name_of(profile, network, data, tmp_path, n, seed)
+        used = {"n_queries": n, "seed": seed}
+        return kept.names_of(profile, [network], data, tmp_path, used)[network]
 
     fewer = replace(profile, networks={**profile.networks, "seed-0": {"seed": 0, "epochs": 3}})
     names = [name("seed-0"), name("seed-1"), name("seed-0", n=6), name("seed-0", seed=1), name("seed-0", fewer)]

@@ -11,18 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import t
 
-from fam_lib.faithfulness import LEVEL, Summary
 from fam_lib.localisation import region_share
 from workbook import paths
 from workbook.byol.analysis import explain_checkpoints, measure_maps
 from workbook.byol.checkpoints import checkpoints
 from workbook.byol.experiments import Experiment
 from workbook.byol.training import Checkpoint
-from workbook.tables import interval_columns
+from workbook.tables import interval_columns, over_seeds
 
 UNTRAINED = "untrained"  # stands among the pretext tasks: what the weights at the start are worth
 MEASURES = ("energy", "pointing", "area", "entropy", "knn")
@@ -117,20 +114,3 @@ def pretext_table(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
             row |= interval_columns(f"{name}_diff", over_seeds(own[name] - own[f"{name}_base"]))
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def over_seeds(values: Sequence[float]) -> Summary:
-    """Mean of one value per training, with Student's t interval; few trainings are too few for a bootstrap.
-
-    Args:
-        values: (S,); NaN is undefined and left out.
-
-    Returns:
-        The Summary; no interval (NaN) for fewer than two defined values.
-    """
-    vector = np.asarray(values, dtype=float)
-    defined = vector[~np.isnan(vector)]
-    n = len(defined)
-    mean = float(defined.mean()) if n else float("nan")
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1) * defined.std(ddof=1) / n**0.5) if n > 1 else float("nan")
-    return Summary(mean, mean - half, mean + half, n, len(vector) - n)

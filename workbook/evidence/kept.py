@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,12 @@ import pandas as pd
 from fam_lib.methods import METHODS
 from workbook import paths
 from workbook.cache.store import atomic_path, key, sha256, write_json
-from workbook.evidence import measure
+from workbook.evidence import measure, truth
 from workbook.evidence.networks import ONNX, config
 from workbook.profiles import Profile
 from workbook.reid import evaluation, training
 from workbook.reid.data import ReidData
+from workbook.reid.queries import fingerprint
 
 FOLDER = paths.DATA / "evidence"
 FRAMES = ("cells", "statements", "truth")
@@ -39,13 +41,19 @@ class Measured(NamedTuple):
     about: dict[str, Any]
 
 
-def name_of(profile: Profile, name: str, data: ReidData, root: Path, n_queries: int, seed: int) -> str:
-    """Names a measurement by all that went in: the network's training or file, images, methods, code and choices."""
-    entry = profile.networks[name]
-    network = sha256(root / entry[ONNX]) if ONNX in entry else training.cache_key(data, config(profile, name))
-    images = [[path.name, sha256(path)] for part in (data.query, data.gallery) for path in part.paths]
-    methods = [*sorted(METHODS), *measure.KEPT, measure.CODE_VERSION, evaluation.CODE_VERSION]
-    return key("evidence", entry, network, images, methods, n_queries, seed)
+def names_of(
+    profile: Profile, names: Iterable[str], data: ReidData, root: Path, used: Mapping[str, Any]
+) -> dict[str, str]:
+    """What each network's measurement is made of, as a hash: training or file, images, methods, code and choices."""
+    images = [fingerprint(part) for part in (data.query, data.gallery)]
+    code = [measure.CODE_VERSION, evaluation.CODE_VERSION, truth.CODE_VERSION]
+    shared = [images, sorted(METHODS), measure.KEPT, code, dict(used)]
+
+    def network(name: str) -> str:
+        entry = profile.networks[name]
+        return sha256(root / entry[ONNX]) if ONNX in entry else training.cache_key(data, config(profile, name))
+
+    return {name: key("evidence", profile.networks[name], network(name), *shared) for name in names}
 
 
 def folder_of(profile: Profile, name: str, *, published: bool) -> Path:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
-from fam_lib.faithfulness import LEVEL, METRICS
+from fam_lib.faithfulness import METRICS
 from workbook.evidence.pooling import Pooled, explained, pool, within
 from workbook.evidence.truth import ALL
 from workbook.reid.evaluation import AREAS, EQ14
 from workbook.reid.tables import CURVE
+from workbook.tables import interval_columns, over_seeds
 
 # Column of the tables -> column of the cells, the column it is divided by (or None), and the scale.
 SCORES: dict[str, tuple[str, str | None, float]] = {
@@ -285,17 +285,8 @@ def truth_networks_table(dataset: str, truth: pd.DataFrame) -> pd.DataFrame:
     for names, rows in truth[truth.state != ALL].groupby(by, sort=False):  # one seed: all the same random network
         row = {"network": ALL_NETWORKS, **dict(zip(by, names, strict=True)), "n": int(rows.n.min())}
         for column in ("spearman", "specific"):
-            row |= dict(zip((column, f"{column}_lo", f"{column}_hi"), _student(rows[column].to_numpy()), strict=True))
+            row |= interval_columns(column, over_seeds(rows[column]))
         pooled.append({**row, "unrelated": rows.unrelated.mean(), "n_networks": len(rows)})
     both = pd.concat([truth.assign(n_networks=1), pd.DataFrame(pooled)], ignore_index=True)
     both.insert(0, "dataset", dataset)
     return both
-
-
-def _student(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and the interval of Student's t; its ends are NaN for fewer than two values."""
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan")
-    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)

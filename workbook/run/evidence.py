@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbook import outputs, paths, profiles
@@ -27,6 +26,7 @@ from workbook.run.evaluate import NOTEBOOK
 
 if TYPE_CHECKING:
     from workbook.evidence.kept import Measured
+    from workbook.evidence.networks import Network
     from workbook.reid.data import ReidData
 
 
@@ -78,57 +78,47 @@ def run(
     """
     used = settings(profile)
     # torch takes seconds to import: not for a mistyped profile
-    from workbook.evidence import networks
+    from workbook import networks as shipping
+    from workbook.evidence import kept, networks
     from workbook.prepare import load_data
 
-    start, chosen = time.time(), networks.names(profile, only or ())
-    root, data = paths.data_root(data_root), load_data(profile.name, data_root)
-    here = partial(_measured, profile, data, root, used, keep)
-    found = {name: _published(profile, name, data, root, used) for name in chosen}
+    say = partial(print, file=sys.stderr, flush=True)
+    start, chosen, root = time.time(), networks.names(profile, only or ()), paths.data_root(data_root)
     for name in chosen:  # a mistyped entry is found before the first hour
-        if not found[name]:
-            networks.check(profile, name, root)
-    if cached:
-        found = {name: m for name, m in found.items() if m or networks.is_there(profile, name, data)}
-        if not found:
-            raise ValueError(f"none of the networks of profile {profile.name!r} is trained yet")
-    measured = {name: one or here(name) for name, one in found.items()}
+        networks.check(profile, name, root)
+    data = load_data(profile.name, data_root)
+    made_of = kept.names_of(profile, chosen, data, root, used)
+    ships = shipping.choice() == shipping.SHIPPED
+    measured: dict[str, Measured] = {}
+    for number, name in enumerate(chosen, start=1):
+        found = kept.read(kept.folder_of(profile, name, published=True), made_of[name]) if ships else None
+        if found:
+            say(f"{name}: as it was measured before, in data/evidence/")
+        elif cached and not networks.is_there(profile, name, data):
+            continue
+        else:
+            begin = time.time()
+            say(f"{name} ({number} of {len(chosen)}): started")
+            found = _measure(networks.open_network(profile, name, data, root), data, used)
+            # Through the files, so that this run gives the digits of all that read them.
+            found = kept.through(kept.folder_of(profile, name, published=keep), found, made_of[name])
+            say(f"{name}: done in {time.time() - begin:.0f} s")
+        measured[name] = found
+    if not measured:
+        raise ValueError(f"none of the networks of profile {profile.name!r} is trained yet")
     write(profile, data.label, measured)
     record(profile, used, [] if list(measured) == list(profile.networks) else list(measured), time.time() - start)
 
 
-def _published(profile: Profile, name: str, data: ReidData, root: Path, used: dict[str, Any]) -> Measured | None:
-    """What ships of a network, if it was measured as this run would, and the reader does not want their own."""
-    from workbook import networks
-    from workbook.evidence import kept
-
-    if networks.choice() == networks.MINE:
-        return None
-    made_of = kept.name_of(profile, name, data, root, used["n_queries"], used["seed"])
-    found = kept.read(kept.folder_of(profile, name, published=True), made_of)
-    if found:
-        print(f"{name}: as it was measured before, in {kept.FOLDER.name}/", file=sys.stderr)
-    return found
-
-
-def _measured(profile: Profile, data: ReidData, root: Path, used: dict[str, Any], keep: bool, name: str) -> Measured:
-    """Train a network if need be, and measure it."""
+def _measure(network: Network, data: ReidData, used: dict[str, Any]) -> Measured:
     from workbook.cache.context import Context
-    from workbook.evidence import kept, networks
+    from workbook.evidence import kept
     from workbook.evidence.measure import hold_against_truth, measure
 
-    begin = time.time()
-    print(f"{name}: started", file=sys.stderr, flush=True)
-    network = networks.open_network(profile, name, data, root)
     context = Context(seed=used["seed"])
     cells, statements, retrieval = measure(network, data, used["n_queries"], context)
     truth = hold_against_truth(network, data, used["n_queries"], context)
-    print(f"{name}: done in {time.time() - begin:.0f} s", file=sys.stderr, flush=True)
-    about = {"recipe": network.recipe, **retrieval}
-    folder = kept.folder_of(profile, name, published=keep)
-    made_of = kept.name_of(profile, name, data, root, used["n_queries"], used["seed"])
-    # Through the files, so that this run gives the digits of all that read them.
-    return kept.through(folder, kept.Measured(cells, statements, truth, about), made_of)
+    return kept.Measured(cells, statements, truth, {"recipe": network.recipe, **retrieval})
 
 
 def write(profile: Profile, dataset: str, measured: Mapping[str, Measured]) -> None:

@@ -106,7 +106,7 @@ unit-lib: $(READY)  ## the library's tests alone
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 tests/fam_lib
 
 NBVAL = $(call ASIDE,nbval) $(PY) -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout 1800 --nbval-sanitize-with tests/nbval_sanitize.cfg
+	  --nbval-cell-timeout 1800 -o faulthandler_timeout=0 --nbval-sanitize-with tests/nbval_sanitize.cfg
 nbval: $(READY)  ## run the committed notebooks and compare their marked outputs
 	@# 01 draws the synthetic people, which the others find in the cache.
 	@$(NBVAL) -n $(JOBS) --dist loadfile notebooks/01*.ipynb notebooks/05*.ipynb

@@ -140,7 +140,7 @@ def address(server: subprocess.Popen, runtime: Path) -> str:
         assert server.poll() is None, f"JupyterLab ended with {server.returncode}"
         try:
             url = json.loads(next(runtime.glob("jpserver-*.json")).read_text())["url"]
-            with urlopen(url + "api"):
+            with urlopen(url + "api", timeout=PATIENCE):
                 return url
         except (StopIteration, ValueError, OSError):
             return None

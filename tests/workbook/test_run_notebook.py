@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from workbook.cache import store
 from workbook.run import check_outputs, parameters, refresh_notebooks, run_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 300  # seconds until something counts as never happening
 PLAIN = "from workbook.profiles import load\nprint(load(profile).name, n)"
 PROMISES = "01_setup  a.csv  all  Table 1\n02_fam_methods  b.png  all  Fig. 2\n"
 
@@ -130,10 +132,14 @@ def test_stopping_the_run_stops_the_kernel_and_leaves_the_old_result(tmp_path: P
     folder = toys.make_project(tmp_path / "workbook", {"01_setup": toys.notebook(forever)}, "")
     old = old_result(folder)
     command = [sys.executable, "-m", "workbook.run.run_notebook", "01_setup"]
-    with subprocess.Popen(command, cwd=folder, env=toys.environment(folder), stderr=subprocess.PIPE, text=True) as run:
-        kernel = int(pipe.read_text())  # waits until the cell runs
+    with (
+        open(pipe, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as told,
+        subprocess.Popen(command, cwd=folder, env=toys.environment(folder), stderr=subprocess.PIPE, text=True) as run,
+    ):
+        assert select.select([told], [], [], PATIENCE)[0], "the cell does not run"
+        kernel = int(told.read())
         run.send_signal(number)
-        _, complaint = run.communicate(timeout=60)
+        _, complaint = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert complaint == "01_setup: interrupted; the same command continues\n"
     with pytest.raises(ProcessLookupError):
@@ -160,26 +166,23 @@ def test_a_stopped_run_reports_no_dead_kernel(
 def test_a_run_that_swallows_the_stop_ends_all_the_same() -> None:
     """It happened to a run under load: raised in a callback of the event loop, the interrupt was lost."""
     script = """
-        import functools, signal, subprocess, sys, threading
+        import functools, os, signal, subprocess, sys, threading
         from workbook.run import run_notebook
 
         run_notebook.GRACE = 0.1
         signal.signal(signal.SIGTERM, functools.partial(run_notebook._stop, "01_setup"))
-        child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait()"])
-        print(child.pid, flush=True)
+        subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait()"])
         while True:
             try:
+                os.kill(os.getpid(), signal.SIGTERM)  # from outside it could arrive before "try"
                 threading.Event().wait()
             except KeyboardInterrupt:
                 pass
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stdout and run.stdout.readline()
-        run.send_signal(signal.SIGTERM)
-        _, complaint = run.communicate()
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)  # a child left would hold the pipes
     assert run.returncode == 130
-    assert complaint == "01_setup: interrupted; the same command continues\n"
+    assert run.stderr == "01_setup: interrupted; the same command continues\n"
 
 
 def test_two_runs_of_one_notebook_wait_for_each_other(
